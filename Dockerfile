@@ -1,0 +1,12 @@
+FROM golang:1.26 AS build
+WORKDIR /src
+COPY go.mod go.sum ./
+RUN go mod download
+COPY . .
+RUN CGO_ENABLED=0 go build -trimpath -ldflags="-s -w" -o /oktasync ./cmd/oktasync
+
+FROM gcr.io/distroless/static-debian12:nonroot
+COPY --from=build /oktasync /oktasync
+EXPOSE 8080
+ENTRYPOINT ["/oktasync"]
+CMD ["serve"]

@@ -1,0 +1,108 @@
+// Command oktasync keeps a graph of an Okta org in step with the org.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+	"github.com/mattn/go-isatty"
+)
+
+type commands struct {
+	Serve   serveCmd   `cmd:"" help:"Receive event hooks and keep the graphs in step."`
+	Demo    demoCmd    `cmd:"" help:"Show it at work on a simulated org: no account, no install."`
+	Sync    syncCmd    `cmd:"" help:"Read an org once, in full, into JSON Lines; no server."`
+	Version versionCmd `cmd:"" help:"Print the version."`
+
+	Debug bool `help:"Log requests and details as well."`
+}
+
+// world is what a command may touch of the process it runs in.
+type world struct {
+	stdout, stderr io.Writer
+	log            *slog.Logger
+	// unhook makes the next signal kill the process: a stop that hangs must
+	// not need a stronger signal.
+	unhook func()
+}
+
+func main() {
+	ctx, unhook := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer unhook()
+	os.Exit(run(ctx, os.Args[1:], world{stdout: os.Stdout, stderr: os.Stderr, unhook: unhook}))
+}
+
+// run runs the command that args name and returns the exit status.
+func run(ctx context.Context, args []string, w world) int {
+	var cmds commands
+	exited := -1
+	parser, err := kong.New(&cmds,
+		kong.Name("oktasync"),
+		kong.Description("Keeps a graph of an Okta org in step with the org."),
+		kong.UsageOnError(),
+		kong.Writers(w.stdout, w.stderr),
+		kong.Exit(func(code int) { exited = code }),
+		kong.Resolvers(kong.ResolverFunc(secretFile)),
+	)
+	if err != nil {
+		fmt.Fprintln(w.stderr, "oktasync:", err)
+		return 2
+	}
+	kctx, err := parser.Parse(args)
+	if exited >= 0 { // --help
+		return exited
+	}
+	if err != nil {
+		fmt.Fprintln(w.stderr, "oktasync:", err)
+		return 2
+	}
+	level := slog.LevelInfo
+	if cmds.Debug {
+		level = slog.LevelDebug
+	}
+	w.log = slog.New(slog.NewTextHandler(w.stderr, &slog.HandlerOptions{Level: level}))
+	kctx.BindTo(ctx, (*context.Context)(nil))
+	if err := kctx.Run(w); err != nil {
+		fmt.Fprintln(w.stderr, "oktasync:", err)
+		var usage usageError
+		if errors.As(err, &usage) {
+			return 2
+		}
+		return 1
+	}
+	return 0
+}
+
+// usageError is a mistake in how the command was called.
+type usageError struct{ error }
+
+type versionCmd struct{}
+
+func (versionCmd) Run(w world) error {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return errors.New("this binary does not tell its version")
+	}
+	revision := ""
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			revision = " " + s.Value
+		}
+	}
+	_, err := fmt.Fprintf(w.stdout, "oktasync %s%s %s\n", info.Main.Version, revision, info.GoVersion)
+	return err
+}
+
+// terminal tells whether w is a screen.
+func terminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && isatty.IsTerminal(f.Fd())
+}

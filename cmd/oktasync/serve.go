@@ -1,0 +1,210 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/oktasync/oktasync/handlers"
+	"github.com/oktasync/oktasync/sync/engine"
+	"github.com/oktasync/oktasync/sync/okta"
+)
+
+// drainTimeout is how long a stop waits for requests under way. A delivery takes
+// less than three seconds; a reader of a large graph is cut off.
+const drainTimeout = 10 * time.Second
+
+// defaultInstance is the id of the instance that the environment describes.
+const defaultInstance = "default"
+
+type serveCmd struct {
+	Listen   string `default:":8080" env:"OKTASYNC_LISTEN" help:"Address to listen on."`
+	RedisURL Secret `name:"redis-url" env:"OKTASYNC_REDIS_URL" placeholder:"redis://…" help:"Where the state is; without it, in memory, and lost at exit."`
+
+	AdminToken   Secret `env:"OKTASYNC_ADMIN_TOKEN" placeholder:"TOKEN" help:"Bearer token of operators and readers."`
+	TriggerToken Secret `env:"OKTASYNC_TRIGGER_TOKEN" placeholder:"TOKEN" help:"Bearer token of instance events."`
+	SecretKey    Secret `env:"OKTASYNC_SECRET_KEY" placeholder:"BASE64" help:"32 bytes in base64: seals credentials at rest."`
+
+	reading `embed:""`
+
+	OrgURL     string `name:"okta-client-orgurl" env:"OKTA_CLIENT_ORGURL" placeholder:"https://…" help:"Org of the instance 'default'."`
+	OrgToken   Secret `name:"okta-client-token" env:"OKTA_CLIENT_TOKEN" placeholder:"TOKEN" help:"API token of that org."`
+	HookSecret Secret `env:"OKTASYNC_HOOK_SECRET" placeholder:"SECRET" help:"Secret of that org's event hook."`
+}
+
+// Run serves until ctx ends.
+func (cmd *serveCmd) Run(ctx context.Context, w world) error {
+	cfg, err := cmd.prepare(w)
+	if err != nil {
+		return usageError{err}
+	}
+	listener, err := net.Listen("tcp", cmd.Listen)
+	if err != nil {
+		return fmt.Errorf("cannot listen: %w", err)
+	}
+	eng, err := engine.New(ctx, cfg)
+	if err != nil {
+		listener.Close()
+		return err
+	}
+	w.log.Info("listening", "address", listener.Addr().String(), "embedded", eng.Embedded())
+	return errors.Join(serve(ctx, w, eng, listener, cmd.handlersConfig(), cmd.registerDefault), eng.Close())
+}
+
+// prepare checks the configuration, and fills in what only a real Redis needs to
+// be told.
+func (cmd *serveCmd) prepare(w world) (engine.Config, error) {
+	cfg := cmd.engineConfig(w.log)
+	errs := []error{cmd.validate()}
+	if cmd.RedisURL == "" {
+		fmt.Fprintln(w.stderr, "No Redis URL is set (OKTASYNC_REDIS_URL): the state is in memory and is lost at exit.")
+		for _, t := range []struct {
+			name  string
+			token *Secret
+		}{{"admin", &cmd.AdminToken}, {"trigger", &cmd.TriggerToken}} {
+			if *t.token == "" {
+				*t.token = Secret(rand.Text())
+				fmt.Fprintf(w.stderr, "The %s token of this run is %s\n", t.name, t.token.Reveal())
+			}
+		}
+	} else {
+		cfg.RedisURL = cmd.RedisURL.Reveal()
+		for _, need := range []struct {
+			name  string
+			value Secret
+		}{
+			{"OKTASYNC_ADMIN_TOKEN", cmd.AdminToken},
+			{"OKTASYNC_TRIGGER_TOKEN", cmd.TriggerToken},
+			{"OKTASYNC_SECRET_KEY", cmd.SecretKey},
+		} {
+			if need.value == "" {
+				errs = append(errs, fmt.Errorf("%s is not set: with Redis it is required", need.name))
+			}
+		}
+	}
+	if cmd.SecretKey != "" {
+		var err error
+		cfg.SecretKey, err = secretKey(cmd.SecretKey)
+		errs = append(errs, err)
+	}
+	if cmd.AdminToken != "" && cmd.AdminToken == cmd.TriggerToken {
+		errs = append(errs, errors.New("OKTASYNC_ADMIN_TOKEN and OKTASYNC_TRIGGER_TOKEN are the same: a scheduler must not have the rights of an operator"))
+	}
+	errs = append(errs, cmd.prepareDefault(w))
+	return cfg, errors.Join(errs...)
+}
+
+// prepareDefault checks the instance of the environment, if there is one.
+func (cmd *serveCmd) prepareDefault(w world) error {
+	switch {
+	case cmd.OrgURL == "" && cmd.OrgToken == "":
+		if cmd.HookSecret != "" {
+			return errors.New("OKTASYNC_HOOK_SECRET is set, but not the org it belongs to: set OKTA_CLIENT_ORGURL and OKTA_CLIENT_TOKEN")
+		}
+		return nil
+	case cmd.OrgURL == "" || cmd.OrgToken == "":
+		return errors.New("of OKTA_CLIENT_ORGURL and OKTA_CLIENT_TOKEN only one is set: an instance needs both")
+	}
+	if cmd.HookSecret == "" {
+		w.log.Warn("OKTASYNC_HOOK_SECRET is not set: deliveries of the instance default will be refused")
+	} else if n := len(cmd.HookSecret); n < 16 || n > 4096 {
+		return errors.New("OKTASYNC_HOOK_SECRET must have 16 to 4096 characters")
+	}
+	orgURL, err := okta.ParseOrgURL(cmd.OrgURL, cmd.AllowInsecureOrgs)
+	if err != nil {
+		return fmt.Errorf("OKTA_CLIENT_ORGURL: %w", err)
+	}
+	cmd.OrgURL = orgURL
+	return nil
+}
+
+func (cmd *serveCmd) handlersConfig() handlers.Config {
+	return handlers.Config{
+		AdminToken:    cmd.AdminToken.Reveal(),
+		TriggerToken:  cmd.TriggerToken.Reveal(),
+		AllowInsecure: cmd.AllowInsecureOrgs,
+	}
+}
+
+// registerDefault makes the instance of the environment known, and has it read
+// unless its graph is whole already.
+func (cmd *serveCmd) registerDefault(ctx context.Context, eng *engine.Engine) error {
+	if cmd.OrgURL == "" {
+		return nil
+	}
+	in := engine.Instance{
+		ID:      defaultInstance,
+		Name:    defaultInstance,
+		OrgURL:  cmd.OrgURL,
+		Token:   cmd.OrgToken.Reveal(),
+		Factors: true,
+	}
+	if cmd.HookSecret != "" {
+		in.HookSecrets = []string{cmd.HookSecret.Reveal()}
+	}
+	if err := eng.Register(ctx, in); err != nil {
+		return fmt.Errorf("register the instance default: %w", err)
+	}
+	status, err := eng.Instance(ctx, defaultInstance)
+	if err != nil {
+		return fmt.Errorf("read the instance default: %w", err)
+	}
+	if status.Whole {
+		return nil
+	}
+	if _, err := eng.StartRun(ctx, defaultInstance, "full", "start"); err != nil {
+		return fmt.Errorf("read the instance default in full: %w", err)
+	}
+	return nil
+}
+
+// serve runs the engine and the HTTP edge until ctx ends or one of them fails.
+// It stops in the order that loses nothing: no longer ready, requests under way
+// are answered, then the engine ends. The caller closes the store.
+func serve(ctx context.Context, w world, eng *engine.Engine, listener net.Listener, cfg handlers.Config,
+	started func(context.Context, *engine.Engine) error,
+) error {
+	stopping := make(chan struct{})
+	cfg.Stopping, cfg.Log = stopping, w.log
+	server := handlers.Server(handlers.New(eng, cfg), w.log)
+	engineCtx, stopEngine := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopEngine()
+
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		if err := eng.Run(engineCtx); err != nil {
+			return fmt.Errorf("the engine failed: %w", err)
+		}
+		return nil
+	})
+	g.Go(func() error {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("the server failed: %w", err)
+		}
+		return nil
+	})
+	g.Go(func() error { return started(ctx, eng) })
+	g.Go(func() error {
+		<-ctx.Done()
+		if w.unhook != nil {
+			w.unhook()
+		}
+		w.log.Info("stopping: requests under way are answered first; a second signal ends at once")
+		close(stopping)
+		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+		defer cancel()
+		defer stopEngine()
+		if err := server.Shutdown(drain); err != nil {
+			w.log.Warn("some requests did not end in time and are cut off", "err", err)
+			return server.Close()
+		}
+		return nil
+	})
+	return g.Wait()
+}

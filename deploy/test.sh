@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Checks everything: format, vet, staticcheck, and all tests with the race
+# detector. Needs Go. A redis-server for the tests, and the C compiler that the
+# race detector links with, it installs itself where apt-get is at hand.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+missing=()
+command -v redis-server >/dev/null || missing+=(redis-server)
+command -v "$(go env CC)" >/dev/null || missing+=(gcc libc6-dev)
+
+if [ ${#missing[@]} -gt 0 ]; then
+  if ! command -v apt-get >/dev/null; then
+    echo "Missing: ${missing[*]}. This system has no apt-get: install Redis 7 or later and a" >&2
+    echo "C compiler (macOS: brew install redis; Fedora: dnf install redis gcc; Alpine: apk add" >&2
+    echo "redis gcc musl-dev; Arch: pacman -S redis gcc), then run this again." >&2
+    exit 1
+  fi
+  sudo=()
+  if [ "$(id -u)" -ne 0 ]; then
+    if ! command -v sudo >/dev/null; then
+      echo "Missing: ${missing[*]}. There is no sudo: as root, run" >&2
+      echo "  apt-get update && apt-get install ${missing[*]}" >&2
+      exit 1
+    fi
+    sudo=(sudo)
+  fi
+  echo "== installing ${missing[*]}"
+  # The tests start servers of their own: no service is to start (RUNLEVEL=1).
+  "${sudo[@]}" apt-get update -q
+  "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+    apt-get install -q -y --no-install-recommends "${missing[@]}"
+fi
+
+echo "== gofmt"
+unformatted=$(gofmt -l .)
+if [ -n "$unformatted" ]; then
+  echo "Not formatted; run gofmt -w on:" >&2
+  echo "$unformatted" >&2
+  exit 1
+fi
+
+echo "== go vet"
+go vet ./...
+
+echo "== staticcheck"
+# All checks but those on the wording of doc comments.
+go tool staticcheck -checks 'all,-ST1000,-ST1020,-ST1021,-ST1022' ./...
+
+echo "== go test -race"
+go test -race "$@" ./...

@@ -1,0 +1,133 @@
+package handlers
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"regexp"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/oktasync/oktasync/sync/engine"
+)
+
+// heartbeat is how long a quiet stream stays silent, so that neither end nor
+// anything between them takes it for dead.
+const heartbeat = 15 * time.Second
+
+var positionForm = regexp.MustCompile(`^[A-Za-z0-9._:-]{1,64}$`)
+
+// changes streams what happens to the graph as server-sent events. The id of an
+// event is its position: a reader that comes back with it in Last-Event-ID
+// misses nothing and sees nothing twice.
+func (a *api) changes(c echo.Context) error {
+	if a.stopping() {
+		return errStopping
+	}
+	id, err := instanceParam(c)
+	if err != nil {
+		return err
+	}
+	if err := withoutReadDeadline(c); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(c.Request().Context())
+	defer cancel()
+	go func() { // a stopping service does not wait for readers to leave
+		select {
+		case <-a.Stopping:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+
+	position, err := a.startPosition(ctx, c, id)
+	if err != nil {
+		return err
+	}
+	// The first look comes before the headers: a position that is gone is a 410.
+	batch, err := a.engine.Changes(ctx, id, position, time.Millisecond)
+	if err != nil {
+		return fmt.Errorf("read the changes of %s: %w", id, err)
+	}
+
+	h := c.Response().Header()
+	h.Set(echo.HeaderContentType, "text/event-stream")
+	h.Set(echo.HeaderCacheControl, "no-store")
+	h.Set("X-Accel-Buffering", "no") // nginx would hold events back
+	c.Response().WriteHeader(http.StatusOK)
+	w := progressWriter{c.Response()}
+	// An id without data raises no event, but lets a reader that is cut off
+	// before the first change resume here.
+	opening := ": changes of " + id + "\n\n"
+	if position != "" {
+		opening = "id: " + position + "\n\n"
+	}
+	if _, err := w.Write([]byte(opening)); err != nil {
+		return nil // the reader left
+	}
+	for {
+		out, err := encodeChanges(batch)
+		if err != nil {
+			return fmt.Errorf("stream the changes of %s: %w", id, err)
+		}
+		if _, err := w.Write(out); err != nil {
+			return nil
+		}
+		w.Flush()
+		if len(batch) > 0 {
+			position = batch[len(batch)-1].Position
+		}
+		batch, err = a.engine.Changes(ctx, id, position, a.heartbeat)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			// The stream ends, the reader comes back with its last id, and is told
+			// then what is the matter.
+			return fmt.Errorf("stream the changes of %s: %w", id, err)
+		}
+	}
+}
+
+// startPosition is where a reader starts: where it stopped, at the oldest kept
+// change if it says so, or now.
+func (a *api) startPosition(ctx context.Context, c echo.Context, id string) (string, error) {
+	if last := c.Request().Header.Get("Last-Event-ID"); last != "" {
+		if !positionForm.MatchString(last) {
+			return "", &invalidError{Detail: "the header Last-Event-ID must hold the id of an event of this stream"}
+		}
+		return last, nil
+	}
+	switch from := c.QueryParam("from"); from {
+	case "start":
+		return "", nil
+	case "", "now":
+		position, err := a.engine.LastPosition(ctx, id)
+		if err != nil {
+			return "", fmt.Errorf("find the end of the changes of %s: %w", id, err)
+		}
+		return position, nil
+	default:
+		return "", invalid([]fieldError{{"from", "from must be start or now"}})
+	}
+}
+
+// encodeChanges writes a batch as events, or a comment that keeps a quiet stream
+// alive.
+func encodeChanges(batch []engine.FeedChange) ([]byte, error) {
+	if len(batch) == 0 {
+		return []byte(": heartbeat\n\n"), nil
+	}
+	var out []byte
+	for _, fc := range batch {
+		data, err := json.Marshal(fc.Change) // in one line, always
+		if err != nil {
+			return nil, fmt.Errorf("the change at %s: %w", fc.Position, err)
+		}
+		out = fmt.Appendf(out, "id: %s\ndata: %s\n\n", fc.Position, data)
+	}
+	return out, nil
+}

@@ -1,0 +1,132 @@
+package handlers
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/oktasync/oktasync/sync/engine"
+	"github.com/oktasync/oktasync/sync/okta"
+)
+
+// Errors of the edge itself.
+var (
+	errSecret   = errors.New("the Authorization header does not hold the secret of this instance's event hook")
+	errStopping = errors.New("the service is stopping; send the request again")
+	errPanicked = errors.New("a handler panicked")
+)
+
+// tokenError says that a call lacks the bearer token of its part of the API.
+type tokenError struct{ realm string }
+
+func (e tokenError) Error() string {
+	return fmt.Sprintf("this call needs the %s token: Authorization: Bearer …", e.realm)
+}
+
+// invalidError says what of a request cannot be used. Its texts name fields and
+// rules, never the values that were sent.
+type invalidError struct {
+	Detail string
+	Fields []fieldError
+}
+
+type fieldError struct {
+	Field  string `json:"field"`
+	Detail string `json:"detail"`
+}
+
+func (e *invalidError) Error() string { return e.Detail }
+
+// problem is the body of every answer that reports an error: RFC 9457.
+type problem struct {
+	Type     string       `json:"type"`
+	Title    string       `json:"title"`
+	Status   int          `json:"status"`
+	Detail   string       `json:"detail,omitempty"`
+	Instance string       `json:"instance"` // the request, as in the log
+	Errors   []fieldError `json:"errors,omitempty"`
+}
+
+// problemOf decides what the caller is told. An error that nobody foresaw tells
+// him nothing of itself: it may hold what he must not see.
+func problemOf(err error) problem {
+	var (
+		invalid *invalidError
+		token   tokenError
+		tooBig  *http.MaxBytesError
+		routing *echo.HTTPError
+	)
+	switch {
+	case errors.As(err, &invalid):
+		return problem{Status: http.StatusBadRequest, Detail: invalid.Detail, Errors: invalid.Fields}
+	case errors.As(err, &tooBig):
+		return problem{Status: http.StatusRequestEntityTooLarge,
+			Detail: fmt.Sprintf("the body is larger than %d bytes", tooBig.Limit)}
+	case errors.Is(err, okta.ErrMalformed):
+		return problem{Status: http.StatusBadRequest, Detail: "the body is not the JSON of an event hook delivery"}
+	case errors.As(err, &token):
+		return problem{Status: http.StatusUnauthorized, Detail: token.Error()}
+	case errors.Is(err, errSecret):
+		return problem{Status: http.StatusUnauthorized, Detail: errSecret.Error()}
+	case errors.Is(err, engine.ErrUnknownInstance):
+		return problem{Status: http.StatusNotFound,
+			Detail: "no such instance; POST /v1/instance-events registers one, GET /admin/instances lists them"}
+	case errors.Is(err, engine.ErrUnknownRun):
+		return problem{Status: http.StatusNotFound,
+			Detail: "no such run; GET /admin/instances/{id}/runs lists those that are kept"}
+	case errors.Is(err, engine.ErrStalePosition):
+		return problem{Status: http.StatusGone,
+			Detail: "the changes after this position are no longer kept: open the stream again without a position, " +
+				"then read /v1/instances/{id}/graph in full, then apply what the stream brings"}
+	case errors.Is(err, errStopping):
+		return problem{Status: http.StatusServiceUnavailable, Detail: errStopping.Error()}
+	case errors.Is(err, engine.ErrUnavailable):
+		return problem{Status: http.StatusServiceUnavailable, Detail: engine.ErrUnavailable.Error() + "; send the request again"}
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return problem{Status: http.StatusServiceUnavailable, Detail: "the request did not end in time; send it again"}
+	case errors.As(err, &routing):
+		return problem{Status: routing.Code}
+	default:
+		return problem{Status: http.StatusInternalServerError, Detail: "an error of the service; its log has the request's id"}
+	}
+}
+
+// answerError writes the problem of err, and is where an error of the service
+// is logged: once.
+func (a *api) answerError(err error, c echo.Context) {
+	p := problemOf(err)
+	p.Type, p.Title, p.Instance = "about:blank", http.StatusText(p.Status), "urn:oktasync:request:"+requestID(c)
+	if p.Status >= http.StatusInternalServerError && c.Request().Context().Err() == nil { // else the caller left
+		a.Log.Error("request failed", "id", requestID(c), "method", c.Request().Method, "route", c.Path(),
+			"status", p.Status, "err", err)
+	}
+	if c.Response().Committed {
+		return
+	}
+	h := c.Response().Header()
+	h.Set(echo.HeaderContentType, "application/problem+json")
+	switch p.Status {
+	case http.StatusUnauthorized:
+		// A 401 must name a scheme. Okta sends a hook's secret as it stands,
+		// under any scheme or none.
+		realm := "event-hook"
+		if token := (tokenError{}); errors.As(err, &token) {
+			realm = token.realm
+		}
+		h.Set(echo.HeaderWWWAuthenticate, fmt.Sprintf("Bearer realm=%q", realm))
+	case http.StatusServiceUnavailable:
+		h.Set(echo.HeaderRetryAfter, "1")
+	}
+	c.Response().WriteHeader(p.Status)
+	if c.Request().Method == http.MethodHead {
+		return
+	}
+	if err := json.NewEncoder(c.Response()).Encode(p); err != nil {
+		a.Log.Debug("error not delivered", "id", requestID(c), "err", err)
+	}
+}

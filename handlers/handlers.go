@@ -1,0 +1,163 @@
+// Package handlers is the HTTP edge: it verifies, decodes, hands over to the
+// engine, and answers. It keeps no state of its own.
+package handlers
+
+import (
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"net/http"
+	"regexp"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"github.com/labstack/echo/v4/middleware"
+
+	"github.com/oktasync/oktasync/sync/engine"
+)
+
+// Bounds of what a request may bring and how long it may take. Streams lift the
+// last two for themselves.
+const (
+	maxHeader   = 64 << 10
+	maxJSON     = 1 << 20
+	headTimeout = 5 * time.Second
+	readTimeout = 15 * time.Second
+	sendTimeout = 30 * time.Second
+	idleTimeout = 2 * time.Minute
+)
+
+// Config is what the edge needs beside the engine.
+type Config struct {
+	AdminToken    string          // of /admin and of the readers' part of /v1
+	TriggerToken  string          // of instance events
+	AllowInsecure bool            // http and private addresses as org URL
+	Stopping      <-chan struct{} // closed when the service begins to stop
+	Log           *slog.Logger
+
+	// For tests, which have no time to wait. Zero means hookTimeout, heartbeat.
+	hookTimeout, heartbeat time.Duration
+}
+
+// api holds what all handlers share.
+type api struct {
+	Config
+	engine *engine.Engine
+}
+
+// New returns the routes of the service.
+func New(eng *engine.Engine, cfg Config) *echo.Echo {
+	if cfg.hookTimeout == 0 {
+		cfg.hookTimeout = hookTimeout
+	}
+	if cfg.heartbeat == 0 {
+		cfg.heartbeat = heartbeat
+	}
+	a := &api{Config: cfg, engine: eng}
+
+	e := echo.New()
+	e.HideBanner, e.HidePort = true, true
+	e.HTTPErrorHandler = a.answerError
+	// Okta follows no redirect: a trailing slash is the same route.
+	e.Pre(middleware.RemoveTrailingSlash())
+	e.Use(a.observe, a.recovered())
+
+	e.GET("/hooks/okta/:instance", a.verifyHook)
+	e.POST("/hooks/okta/:instance", a.receiveHook)
+
+	e.POST("/v1/instance-events", a.instanceEvent, bearer("trigger", cfg.TriggerToken))
+
+	admin := bearer("admin", cfg.AdminToken)
+	e.GET("/v1/instances/:instance/graph", a.graph, admin)
+	e.GET("/v1/instances/:instance/changes", a.changes, admin)
+	e.GET("/admin/instances", a.instances, admin)
+	e.GET("/admin/instances/:instance", a.instance, admin)
+	e.GET("/admin/instances/:instance/runs", a.runs, admin)
+	e.POST("/admin/instances/:instance/resync", a.resync, admin)
+	e.GET("/admin/runs/:run", a.run, admin)
+
+	e.GET("/healthz", a.health)
+	e.GET("/readyz", a.ready)
+	return e
+}
+
+// Server returns a server for h whose timeouts bound every request.
+func Server(h http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: headTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      sendTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+}
+
+// observe gives each request an id of ours, never the caller's, and logs it
+// without query, headers or body: those may hold secrets.
+func (a *api) observe(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		start := time.Now()
+		c.Response().Header().Set(echo.HeaderXRequestID, rand.Text())
+		err := next(c)
+		if err != nil {
+			c.Error(err)
+		}
+		a.Log.Debug("request", "id", requestID(c), "method", c.Request().Method, "route", c.Path(),
+			"status", c.Response().Status, "bytes", c.Response().Size, "took", time.Since(start))
+		return nil
+	}
+}
+
+func requestID(c echo.Context) string {
+	return c.Response().Header().Get(echo.HeaderXRequestID)
+}
+
+// recovered turns a panic into a 500. http.ErrAbortHandler goes through: it
+// breaks the connection off.
+func (a *api) recovered() echo.MiddlewareFunc {
+	return middleware.RecoverWithConfig(middleware.RecoverConfig{
+		DisableErrorHandler: true,
+		DisableStackAll:     true,
+		LogErrorFunc: func(c echo.Context, err error, stack []byte) error {
+			a.Log.Error("handler panicked", "id", requestID(c), "route", c.Path(), "stack", string(stack))
+			return errPanicked
+		},
+	})
+}
+
+// stopping tells whether the service began to stop.
+func (a *api) stopping() bool {
+	select {
+	case <-a.Stopping:
+		return true
+	default:
+		return false
+	}
+}
+
+var instanceID = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+
+// instanceParam returns the instance that the path names. What cannot be an id
+// is not one: it never reaches the store.
+func instanceParam(c echo.Context) (string, error) {
+	id := c.Param("instance")
+	if !instanceID.MatchString(id) {
+		return "", engine.ErrUnknownInstance
+	}
+	return id, nil
+}
+
+// withoutReadDeadline lets the request last: the server's read timeout would
+// else end its context. Recorders of tests have no deadlines.
+func withoutReadDeadline(c echo.Context) error {
+	return setDeadline(http.NewResponseController(c.Response()).SetReadDeadline, time.Time{})
+}
+
+func setDeadline(set func(time.Time) error, t time.Time) error {
+	if err := set(t); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	return nil
+}
