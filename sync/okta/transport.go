@@ -1,0 +1,308 @@
+package okta
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"mime"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// Bounds of a call.
+const (
+	attemptTime  = 30 * time.Second
+	callTime     = 5 * time.Minute // if the caller's context has no deadline
+	maxBody      = 64 << 20
+	maxFailures  = 4 // attempts that ended in a failure of network or server
+	maxTooMany   = 6 // attempts that ended in a 429
+	firstBackoff = 250 * time.Millisecond
+	dateFormat   = "2006-01-02T15:04:05.000Z" // as Okta writes times
+)
+
+// Counter counts what calls cost; many may share one.
+type Counter struct {
+	Calls          atomic.Int64 // attempts, retries included
+	RateLimitWaits atomic.Int64 // waits for the limiter or a 429
+}
+
+type (
+	counterKey  struct{}
+	priorityKey struct{}
+	callKey     struct{}
+)
+
+// WithCounter makes the reads under ctx count in c too.
+func WithCounter(ctx context.Context, c *Counter) context.Context {
+	return context.WithValue(ctx, counterKey{}, c)
+}
+
+// WithPriority lets the reads under ctx go before lists, as events need.
+func WithPriority(ctx context.Context) context.Context {
+	return context.WithValue(ctx, priorityKey{}, true)
+}
+
+// call carries what the SDK has no room for, between the client and the
+// transport: what is read, and what the answer said beside its body.
+type call struct {
+	what     string // for errors
+	first    byte   // of the JSON value that is due: [ or {
+	retry500 bool   // no smaller page to try
+
+	start time.Time // Okta's clock at the start of the attempt that was answered
+	links []string  // its Link header lines
+}
+
+// transport makes the attempts of a call.
+type transport struct {
+	base    *http.Transport
+	org     *url.URL
+	clock   *oktaClock
+	limiter *limiter
+	total   Counter
+	log     *slog.Logger
+}
+
+// RoundTrip returns only answers with status 200, a whole JSON body of the kind
+// that is due, and without Link, which the SDK would misread or fall over.
+func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	c, _ := req.Context().Value(callKey{}).(*call)
+	if c == nil {
+		c = &call{what: req.URL.Path, retry500: true}
+	}
+	if req.URL.Scheme != t.org.Scheme || req.URL.Host != t.org.Host || req.URL.User != nil {
+		return nil, &Error{What: c.what, Summary: "the address is not the org's: the token is not sent there"}
+	}
+	if req.Method != http.MethodGet {
+		return nil, &Error{What: c.what, Summary: "this client only reads, " + req.Method + " is refused"}
+	}
+	ctx := req.Context()
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, callTime)
+		defer cancel()
+	}
+	ln := laneList
+	if ctx.Value(priorityKey{}) != nil {
+		ln = laneEvent
+	}
+	counter, _ := ctx.Value(counterKey{}).(*Counter)
+	if counter == nil {
+		counter = new(Counter)
+	}
+	waited := func() {
+		t.total.RateLimitWaits.Add(1)
+		counter.RateLimitWaits.Add(1)
+	}
+
+	name := familyOf(req.URL.EscapedPath())
+	for failures, tooMany := 0, 0; ; {
+		p, wake, err := t.limiter.acquire(ctx, name, ln, waited)
+		if err != nil {
+			if !wake.IsZero() && errors.Is(err, context.DeadlineExceeded) {
+				return nil, &RateLimitError{What: c.what, Limit: t.limiter.limitOf(name), Reset: wake, cause: err}
+			}
+			return nil, &Error{What: c.what, Summary: "the caller ended it while it waited to start", cause: err}
+		}
+		t.total.Calls.Add(1)
+		counter.Calls.Add(1)
+		a := t.attempt(ctx, req)
+		t.limiter.done(p, a.rate, a.status)
+		if a.err == nil { // a 404 is as of its start too
+			c.start, _ = t.clock.at(a.started)
+		}
+
+		var wait time.Duration
+		switch {
+		case ctx.Err() != nil && a.err != nil:
+			return nil, &Error{What: c.what, Summary: "the caller ended it while Okta worked on it", cause: ctx.Err()}
+
+		case a.status == http.StatusTooManyRequests:
+			if tooMany++; tooMany >= maxTooMany {
+				e := &RateLimitError{What: c.what, Limit: a.rate.limit}
+				if a.rate.limit > 0 {
+					e.Reset = t.limiter.windowEnd(name)
+				}
+				return nil, e
+			}
+			if a.rate.ok && a.rate.limit > 0 {
+				// The limiter waits for the window, and counts that; the
+				// jitter keeps clients from coming all at once.
+				wait = rand.N(500 * time.Millisecond)
+			} else {
+				waited()
+				wait = backoff(time.Second, min(tooMany, 3))
+			}
+
+		case a.err != nil, a.status >= 502 && a.status <= 504, a.status == 500 && c.retry500:
+			if failures++; failures >= maxFailures || a.final {
+				return nil, a.fail(c)
+			}
+			wait = backoff(firstBackoff, failures)
+
+		case a.status != http.StatusOK:
+			return nil, a.fail(c)
+
+		default:
+			if err := a.check(c); err != nil {
+				return nil, err
+			}
+			c.links = a.header.Values("Link")
+			return a.response(req), nil
+		}
+		t.log.Debug("okta call to be tried again", "read", c.what, "status", a.status, "err", a.err, "wait", wait)
+		if err := sleep(ctx, wait); err != nil {
+			if a.status == http.StatusTooManyRequests {
+				return nil, &RateLimitError{What: c.what, Limit: a.rate.limit, Reset: t.limiter.windowEnd(name), cause: err}
+			}
+			e := a.fail(c)
+			e.cause = err
+			return nil, e
+		}
+	}
+}
+
+// attempt is one try of a call.
+type attempt struct {
+	started time.Time
+	status  int
+	header  http.Header
+	body    []byte
+	rate    rateInfo
+	err     error // no whole answer came
+	final   bool  // err would come again
+}
+
+func (t *transport) attempt(ctx context.Context, req *http.Request) (a attempt) {
+	ctx, cancel := context.WithTimeout(ctx, attemptTime)
+	defer cancel()
+	a.started = t.clock.now()
+	resp, err := t.base.RoundTrip(req.WithContext(ctx))
+	if err != nil {
+		a.err, a.final = err, errors.Is(err, errPrivateAddress)
+		return a
+	}
+	defer resp.Body.Close()
+	t.clock.observe(resp.Header.Get("Date"), t.clock.now())
+	a.status, a.header, a.rate = resp.StatusCode, resp.Header, rateOf(resp.Header)
+
+	var b bytes.Buffer
+	if n := resp.ContentLength; n > 0 && n <= maxBody {
+		b.Grow(int(n) + bytes.MinRead)
+	}
+	n, err := b.ReadFrom(io.LimitReader(resp.Body, maxBody+1))
+	a.body = b.Bytes()
+	switch {
+	case n > maxBody:
+		a.err, a.final = fmt.Errorf("an answer of more than %d MiB", maxBody>>20), true
+	case err != nil:
+		a.err = fmt.Errorf("the answer broke off: %w", err)
+	}
+	return a
+}
+
+func rateOf(h http.Header) rateInfo {
+	limit, err1 := strconv.Atoi(h.Get("X-Rate-Limit-Limit"))
+	remaining, err2 := strconv.Atoi(h.Get("X-Rate-Limit-Remaining"))
+	reset, err3 := strconv.ParseInt(h.Get("X-Rate-Limit-Reset"), 10, 64)
+	if err1 != nil || err2 != nil || err3 != nil || limit < 0 || reset < 0 {
+		return rateInfo{}
+	}
+	return rateInfo{ok: true, limit: limit, remaining: max(remaining, 0), reset: reset}
+}
+
+// fail is the error of an attempt that cannot be used.
+func (a *attempt) fail(c *call) *Error {
+	e := &Error{What: c.what, Status: a.status, RequestID: bounded(a.header.Get("X-Okta-Request-Id"))}
+	if a.err != nil {
+		// As text: no io.EOF may reach the SDK, which would try again without
+		// end, and no deadline of an attempt may look like the caller's.
+		e.Status, e.Summary = 0, bounded(a.err.Error())
+		if errors.Is(a.err, context.DeadlineExceeded) {
+			e.Summary = fmt.Sprintf("no whole answer within %v", attemptTime)
+		}
+		return e
+	}
+	var body struct {
+		Code    string `json:"errorCode"`
+		Summary string `json:"errorSummary"`
+	}
+	if a.json() && json.Unmarshal(a.body, &body) == nil {
+		e.Code, e.Summary = bounded(body.Code), bounded(body.Summary)
+	}
+	return e
+}
+
+// check holds what a good answer must be.
+func (a *attempt) check(c *call) *Error {
+	e := &Error{What: c.what, RequestID: bounded(a.header.Get("X-Okta-Request-Id"))}
+	body := bytes.TrimLeft(a.body, " \t\r\n")
+	switch {
+	case !a.json():
+		e.Summary = "the answer is no JSON: is something between here and Okta?"
+	case len(body) == 0:
+		e.Summary = "the answer is empty"
+	case c.first != 0 && body[0] != c.first:
+		e.Summary = fmt.Sprintf("the answer must begin with %c, which it does not", c.first)
+	default:
+		return nil
+	}
+	return e
+}
+
+func (a *attempt) json() bool {
+	t, _, err := mime.ParseMediaType(a.header.Get("Content-Type"))
+	return err == nil && t == "application/json"
+}
+
+func (a *attempt) response(req *http.Request) *http.Response {
+	h := a.header.Clone()
+	h.Del("Link")
+	return &http.Response{
+		Status: http.StatusText(a.status), StatusCode: a.status,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: h, Body: io.NopCloser(bytes.NewReader(a.body)),
+		ContentLength: int64(len(a.body)), Request: req,
+	}
+}
+
+// backoff doubles with each failure; half of it is jitter.
+func backoff(first time.Duration, failures int) time.Duration {
+	d := first << (failures - 1)
+	return d/2 + rand.N(d)
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// saneID tells whether an id can stand in a path and in a record's id.
+func saneID(id string) bool {
+	if id == "" || len(id) > 128 || strings.Trim(id, ".") == "" {
+		return false
+	}
+	for i := range len(id) {
+		switch b := id[i]; {
+		case b >= '0' && b <= '9', b >= 'a' && b <= 'z', b >= 'A' && b <= 'Z', b == '_', b == '.', b == '-':
+		default:
+			return false
+		}
+	}
+	return true
+}
