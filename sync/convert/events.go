@@ -106,20 +106,25 @@ var usersURI = regexp.MustCompile(`^/api/v1/users/([^/?#]+)`)
 // its own.
 var userID = regexp.MustCompile(`^00u[A-Za-z0-9]{17}$`)
 
-// users returns the users whom an event concerns: its targets; else the one in
-// the path of the request and the acting user. If that may be somebody else
-// than the event is about, complete is false.
-func (r *reading) users() (ids []string, complete bool) {
+// users returns the users whom an event concerns: its targets, else the one in
+// the path of the request. Failing both it is the acting user, who may be
+// another than the event is about: then certain is false.
+func (r *reading) users() (ids []string, certain bool) {
 	if ids := r.ids(targetUser); len(ids) > 0 {
 		return ids, true
 	}
 	if m := usersURI.FindStringSubmatch(r.event.RequestURI); m != nil && userID.MatchString(m[1]) {
-		ids, complete = append(ids, m[1]), true
+		return []string{m[1]}, true
 	}
-	if a := r.event.Actor; a.Type == targetUser && goodID.MatchString(a.ID) && !slices.Contains(ids, a.ID) {
-		ids = append(ids, a.ID)
+	return r.actor(), false
+}
+
+// actor returns the acting user, if it is a user who acts.
+func (r *reading) actor() []string {
+	if a := r.event.Actor; a.Type == targetUser && goodID.MatchString(a.ID) {
+		return []string{a.ID}
 	}
-	return ids, complete
+	return nil
 }
 
 // What follows from events that concern users.
@@ -127,25 +132,24 @@ func (r *reading) users() (ids []string, complete bool) {
 // user reads the user again; if it is not certain who it is, also those who
 // changed lately.
 func user(r *reading) error {
-	ids, complete := r.users()
+	ids, certain := r.users()
 	for _, id := range ids {
 		r.askRecord(record.User(id))
 	}
-	if !complete {
+	if !certain {
 		r.askScope(record.ChangedUsers)
 	}
 	return nil
 }
 
-// actor is user for what users do to themselves: then the actor is meant.
+// actor is user for what happens to users by their own acts: without a target
+// the acting user is meant.
 func actor(r *reading) error {
-	ids, _ := r.users()
-	for _, id := range ids {
-		r.askRecord(record.User(id))
+	ids := r.actor()
+	if len(r.ids(targetUser)) > 0 || len(ids) == 0 {
+		return user(r)
 	}
-	if len(ids) == 0 {
-		r.askScope(record.ChangedUsers)
-	}
+	r.askRecord(record.User(ids[0]))
 	return nil
 }
 
