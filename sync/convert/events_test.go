@@ -1,7 +1,6 @@
 package convert_test
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -239,7 +238,7 @@ func FuzzEvent(f *testing.F) {
 			for _, o := range effect.Observations {
 				owner, key := o.ID.Split()
 				if n := strings.Count(string(o.ID), "/"); n != 1 && n != 2 || key == "" || n == 2 && owner == "" {
-					t.Fatal(fmt.Sprintf("odd record %q", o.ID))
+					t.Fatalf("odd record %q", o.ID)
 				}
 			}
 		}
