@@ -269,7 +269,7 @@ func (o *Org) emit(at int64, h happening) Event {
 	for k, v := range h.debug {
 		debug[k] = v
 	}
-	hex := o.hex(32)
+	hex := o.hex(64)
 	hook, log := client{IPChain: []ip{}}, logClient{}
 	chain := []ip{}
 	b.Transaction.Detail = map[string]any{}

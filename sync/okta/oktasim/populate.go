@@ -456,6 +456,9 @@ func (o *Org) isMember(g *groupNode, userID string) bool {
 // groupProfile is what rows give to an app user: the first row's profile, and
 // the SAML roles of all.
 func groupProfile(email string, rows []*appGroup) []byte {
+	if !slices.ContainsFunc(rows, func(r *appGroup) bool { return len(r.profile) > len("{}") }) {
+		return append(appendString([]byte(`{"email":`), email), '}')
+	}
 	p := map[string]any{}
 	var roles []any
 	for i, r := range rows {
