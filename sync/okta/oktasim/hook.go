@@ -32,7 +32,8 @@ type Faults struct {
 	Double float64 // sent twice, in deliveries of their own or in the same
 	Delay  float64 // kept back until a later Deliver, or Flush
 	Swap   bool    // sent in any order
-	Batch  int     // events in a delivery: between 1 and this at random; 0: all in one
+	Batch  int     // events in a delivery: between 1 and this at random; 0: as many as fit, 500
+	Terse  bool    // fields that are null are left out, as they once were
 }
 
 // Sender delivers events to a hook as Okta does: 3 s for an answer, one retry
@@ -167,6 +168,11 @@ func (s *Sender) cut(events []Event, all bool) [][]Event {
 		if !e.HookEligible || s.hook.Types != nil && !slices.Contains(s.hook.Types, e.Type) {
 			continue
 		}
+		if s.faults.Terse {
+			var v any
+			_ = json.Unmarshal(e.JSON, &v) // we made it
+			e.JSON = mustJSON(dropNulls(v))
+		}
 		if s.rng.Float64() < s.faults.Drop {
 			continue
 		}
@@ -192,6 +198,24 @@ func (s *Sender) cut(events []Event, all bool) [][]Event {
 		queue = queue[n:]
 	}
 	return batches
+}
+
+func dropNulls(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		for k, x := range v {
+			if x == nil {
+				delete(v, k)
+			} else {
+				v[k] = dropNulls(x)
+			}
+		}
+	case []any:
+		for i, x := range v {
+			v[i] = dropNulls(x)
+		}
+	}
+	return v
 }
 
 const (

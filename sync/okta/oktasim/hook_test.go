@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -152,6 +153,15 @@ func TestSenderFaults(t *testing.T) {
 	equal(t, "swapped", got, want)
 	if slices.Equal(got, want) {
 		t.Error("nothing was swapped")
+	}
+	terse := receive(t)
+	s := o.NewSender(oktasim.Hook{URL: terse.URL}, oktasim.Faults{Terse: true})
+	defer s.Stop()
+	if err := s.Deliver(t.Context(), events); err != nil {
+		t.Fatal(err)
+	}
+	if sent, _ := json.Marshal(terse.envelope); strings.Contains(string(sent), ":null") || len(terse.all()) != len(want) {
+		t.Error("nulls are not left out")
 	}
 	again, _ := send(oktasim.Faults{Swap: true, Batch: 10})
 	if !slices.Equal(got, again) {

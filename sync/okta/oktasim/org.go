@@ -96,8 +96,9 @@ type Org struct {
 	rates    rates
 	inFlight atomic.Int64
 
-	lagMu  sync.Mutex
-	lagRng *rand.Rand
+	lagMu   sync.Mutex
+	lagRng  *rand.Rand
+	listLag time.Duration
 
 	callMu    sync.Mutex
 	calls     []Call
@@ -165,7 +166,6 @@ func newOrg(cfg Config, url string) *Org {
 	if cfg.HookID == "" {
 		cfg.HookID = "who5k2mzrTqLw8Yd1697"
 	}
-	cfg.ListLag = min(cfg.ListLag, time.Duration(keepHistory))
 	o := &Org{
 		cfg: cfg, clock: cfg.Clock, url: url,
 		done:   make(chan struct{}),
@@ -175,6 +175,7 @@ func newOrg(cfg Config, url string) *Org {
 		logins: map[string]*userNode{},
 		rates:  rates{limits: cfg.RateLimits},
 	}
+	o.SetListLag(cfg.ListLag)
 	o.step = func() time.Duration { return cfg.Step }
 	o.token = "00" + o.hex(40)
 	o.populate()
@@ -209,11 +210,18 @@ func (o *Org) connState(_ net.Conn, s http.ConnState) {
 }
 
 // SetStep decides how far a ManualClock moves before each mutation: by 0, two
-// opposite changes share one instant.
+// opposite changes share one instant. It must not call the org.
 func (o *Org) SetStep(step func() time.Duration) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.step = step
+}
+
+// SetListLag changes how far lists may lie behind: by 0, they do no longer.
+func (o *Org) SetListLag(most time.Duration) {
+	o.lagMu.Lock()
+	defer o.lagMu.Unlock()
+	o.listLag = min(most, time.Duration(keepHistory))
 }
 
 // Now returns the time on the org's clock.

@@ -118,6 +118,9 @@ func (o *Org) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			}
 			e := failure(code)
 			e.status = fault.Status
+			if e.status == http.StatusTooManyRequests {
+				h.Set("X-Rate-Limit-Remaining", "0")
+			}
 			a = o.errorAnswer(e)
 		case !strings.HasPrefix(r.Header.Get("Authorization"), "SSWS ") || r.Header.Get("Authorization")[5:] != o.token:
 			a = o.errorAnswer(failure("E0000011"))
@@ -248,12 +251,12 @@ func (o *Org) lag(r *http.Request) time.Duration {
 	if o.cfg.Lag != nil {
 		return min(o.cfg.Lag(r), time.Duration(keepHistory))
 	}
-	if o.cfg.ListLag <= 0 {
-		return 0
-	}
 	o.lagMu.Lock()
 	defer o.lagMu.Unlock()
-	return time.Duration(o.lagRng.Int64N(int64(o.cfg.ListLag) + 1))
+	if o.listLag <= 0 {
+		return 0
+	}
+	return time.Duration(o.lagRng.Int64N(int64(o.listLag) + 1))
 }
 
 // req is a call that is being answered; mu is held for reading.
@@ -314,6 +317,11 @@ type page struct {
 
 // page begins a page of a list; from is the key after which it starts.
 func (c *req) page(byDefault, least, most int) (p *page, from string, err error) {
+	for _, name := range []string{"q", "sortBy", "sortOrder"} {
+		if c.q.Has(name) {
+			return nil, "", failure("E0000031", name+" is not simulated")
+		}
+	}
 	p = &page{c: c, limit: byDefault, b: []byte{'['}}
 	if text := c.q.Get("limit"); text != "" {
 		n, err := strconv.Atoi(text)
