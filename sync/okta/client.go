@@ -87,7 +87,7 @@ func newClient(ctx context.Context, cfg ClientConfig, dial func(context.Context,
 			IdleConnTimeout:        90 * time.Second,
 			MaxResponseHeaderBytes: 256 << 10,
 		},
-		org: u, clock: clock, log: cfg.Log,
+		org: u, clock: clock, log: cfg.Log, maxBody: maxBody,
 		limiter: newLimiter(cfg.Share, cfg.MaxInFlight, clock),
 	}
 	// Every value that files and variables of the SDK could set is set here.

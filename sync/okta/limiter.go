@@ -49,7 +49,6 @@ type family struct {
 	until     time.Time // the window's end, local time; never before the real one
 	used      int       // calls started in this window
 	remaining int       // the least that an answer of this window told
-	noted     uint64    // seq of that answer
 	inFlight  int
 	probing   bool      // the one call that finds out about a new window is under way
 	blocked   time.Time // after a 429
@@ -69,6 +68,15 @@ type permit struct {
 	family *family
 	seq    uint64
 	probe  bool
+	known  []known // of the others, when the call began
+}
+
+// known is what answers had told of another family's window.
+type known struct {
+	family    *family
+	reset     int64
+	until     time.Time
+	remaining int
 }
 
 // rateInfo is what an answer says of its bucket.
@@ -156,7 +164,6 @@ func (l *limiter) done(p *permit, info rateInfo, status int) {
 		p.family.blocked = l.now().Add(time.Second)
 		if info.ok {
 			p.family.remaining = 0
-			p.family.noted = l.seq
 		}
 	case status != 0:
 		if l.good++; l.slots < l.maxSlots && l.good >= 20*l.slots {
@@ -246,6 +253,11 @@ func (l *limiter) grant(w *waiter) {
 	p := &permit{family: f, seq: l.seq, probe: f.unknown()}
 	if p.probe {
 		f.probing = true
+	}
+	for _, g := range l.families {
+		if g != f && g.reset != 0 && !f.apart[g] {
+			p.known = append(p.known, known{g, g.reset, g.until, g.remaining})
+		}
 	}
 	w.ready <- p
 }
@@ -351,35 +363,36 @@ func (l *limiter) learn(p *permit, info rateInfo) {
 			f.until = end
 		}
 		if info.remaining < f.remaining {
-			f.remaining, f.noted = info.remaining, l.seq
+			f.remaining = info.remaining
 		}
 	case info.reset > f.last:
 		if f.reset != 0 { // the new window came before we knew the old one was over
 			f.used = f.inFlight
 		}
 		f.reset, f.last, f.until = info.reset, info.reset, end
-		f.remaining, f.noted, f.against = info.remaining, l.seq, nil
+		f.remaining, f.against = info.remaining, nil
 	}
 }
 
-// compare looks for signs that two families do not share a bucket after all.
-// Only an answer whose call began after the other's answer came proves anything.
+// compare looks for signs that two families do not share a bucket after all:
+// what was known of the other when this call began must bind its answer.
 func (l *limiter) compare(p *permit, info rateInfo, now time.Time) {
 	const proof = 3              // one may be an inexact counter of Okta's
 	const turn = 3 * time.Second // around its end a window can already be the next
 	f := p.family
-	for _, g := range l.families {
-		if g == f || g.reset == 0 || g.limit != info.limit || p.seq <= g.noted || f.apart[g] {
+	for _, k := range p.known {
+		g := k.family
+		if g.limit != info.limit || f.apart[g] {
 			continue
 		}
 		var contrary bool
 		switch {
-		case sameReset(info.reset, g.reset):
-			contrary = info.remaining > 0 && info.remaining >= g.remaining
-		case info.reset < g.reset:
+		case sameReset(info.reset, k.reset):
+			contrary = info.remaining > 0 && info.remaining >= k.remaining
+		case info.reset < k.reset:
 			contrary = true
 		default:
-			contrary = now.Before(g.until.Add(-turn))
+			contrary = now.Before(k.until.Add(-turn))
 		}
 		if !contrary {
 			continue

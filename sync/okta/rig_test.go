@@ -71,13 +71,20 @@ func withOrg(t *testing.T, cfg ClientConfig, h http.HandlerFunc, f func(t *testi
 	}
 	synctest.Test(t, func(t *testing.T) {
 		m = &memory{conns: make(chan net.Conn), done: make(chan struct{})}
-		srv := &http.Server{Handler: h}
+		var handling sync.WaitGroup
+		srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			handling.Add(1)
+			defer handling.Done()
+			h(w, r)
+		})}
 		stopped := make(chan struct{})
 		go func() { defer close(stopped); srv.Serve(m) }()
 		f(t, c)
 		c.Close()
 		srv.Close()
 		<-stopped
+		synctest.Wait()
+		handling.Wait()
 		for _, addr := range m.dialed {
 			if addr != "org.test:80" {
 				t.Errorf("dialed %s, which is not the org", addr)

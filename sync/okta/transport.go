@@ -68,6 +68,7 @@ type transport struct {
 	org     *url.URL
 	clock   *oktaClock
 	limiter *limiter
+	maxBody int64
 	total   Counter
 	log     *slog.Logger
 }
@@ -196,14 +197,14 @@ func (t *transport) attempt(ctx context.Context, req *http.Request) (a attempt) 
 	a.status, a.header, a.rate = resp.StatusCode, resp.Header, rateOf(resp.Header)
 
 	var b bytes.Buffer
-	if n := resp.ContentLength; n > 0 && n <= maxBody {
+	if n := resp.ContentLength; n > 0 && n <= t.maxBody {
 		b.Grow(int(n) + bytes.MinRead)
 	}
-	n, err := b.ReadFrom(io.LimitReader(resp.Body, maxBody+1))
+	n, err := b.ReadFrom(io.LimitReader(resp.Body, t.maxBody+1))
 	a.body = b.Bytes()
 	switch {
-	case n > maxBody:
-		a.err, a.final = fmt.Errorf("an answer of more than %d MiB", maxBody>>20), true
+	case n > t.maxBody:
+		a.err, a.final = fmt.Errorf("an answer of more than %d MiB", t.maxBody>>20), true
 	case err != nil:
 		a.err = fmt.Errorf("the answer broke off: %w", err)
 	}
