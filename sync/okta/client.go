@@ -180,7 +180,8 @@ func (c *Client) get(ctx context.Context, k *call, path string, into any) error 
 }
 
 // list reads a page. A first page that Okta fails on, which often is a timeout,
-// is asked for again with half the limit; a next link stays as Okta made it.
+// is asked for again with half the limit, and in the end without statistics,
+// which cost Okta most; a next link stays as Okta made it.
 func list[T item](ctx context.Context, c *Client, what, path string, query url.Values, link string) (Page[T], error) {
 	if link != "" {
 		local, err := c.localPath(link)
@@ -192,7 +193,7 @@ func list[T item](ctx context.Context, c *Client, what, path string, query url.V
 	const least = 25
 	for {
 		limit, _ := strconv.Atoi(query.Get("limit"))
-		last := limit <= least
+		last := limit <= least && query.Get("expand") != "stats"
 		p, err := page[T](ctx, c, &call{what: what, first: '[', retry500: last}, withQuery(path, query), "")
 		var e *Error
 		if last || !errors.As(err, &e) {
@@ -200,8 +201,11 @@ func list[T item](ctx context.Context, c *Client, what, path string, query url.V
 		}
 		switch {
 		case e.Status == http.StatusInternalServerError:
+			if limit <= least {
+				limit = 2 * 200
+				query.Del("expand")
+			}
 			limit = max(limit/2, least)
-			query.Del("expand")
 		case e.Status == http.StatusBadRequest && e.Code == codeInvalid && limit > 200:
 			limit = 200 // as older orgs have it
 		default:

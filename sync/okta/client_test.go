@@ -130,7 +130,7 @@ func TestNothingUnknownLooksEmpty(t *testing.T) {
 		},
 		"a redirect": func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
-			http.Redirect(w, r, "http://evil.test/", 302)
+			http.Redirect(w, r, "http://evil.test/", http.StatusFound)
 		},
 		"403": func(w http.ResponseWriter, r *http.Request) { fail(w, 403, "E0000006") },
 		"404": func(w http.ResponseWriter, r *http.Request) { fail(w, 404, "E0000007") },
@@ -347,7 +347,7 @@ func TestFailingListIsAskedForInSmallerPages(t *testing.T) {
 		if err != nil || len(p.Items) != 1 {
 			t.Errorf("%v, %v", p, err)
 		}
-		if got := strings.Join(asked, " "); got != "200stats 100 50" {
+		if got := strings.Join(asked, " "); got != "200stats 100stats 50stats 25stats 200 100 50" {
 			t.Errorf("asked for %s", got)
 		}
 		asked = nil

@@ -29,7 +29,7 @@ type Error struct {
 	Summary   string // Okta's errorSummary, or what was wrong
 	RequestID string // X-Okta-Request-Id, for Okta's support
 
-	cause error // only an error of the caller's context
+	cause error // of the caller's context, or one of this package
 }
 
 func (e *Error) Error() string {
@@ -56,7 +56,8 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// Unwrap gives the error of the caller's context, if that is what ended the read.
+// Unwrap gives the error of the caller's context, if that is what ended the
+// read, or ErrEndlessPaging.
 func (e *Error) Unwrap() error { return e.cause }
 
 func (e *Error) remedy() string {

@@ -22,27 +22,24 @@ const (
 // others in Events; a delivery without events is fine.
 func ParseDelivery(body []byte) (Delivery, error) {
 	var envelope struct {
-		EventID json.RawMessage  `json:"eventId"`
-		Data    *json.RawMessage `json:"data"`
+		EventID json.RawMessage `json:"eventId"`
+		Data    *struct {
+			Events []json.RawMessage `json:"events"`
+		} `json:"data"`
 	}
 	if err := json.Unmarshal(body, &envelope); err != nil {
-		return Delivery{}, fmt.Errorf("%w: the body is no JSON object", ErrMalformed)
+		return Delivery{}, fmt.Errorf("%w: the body is no JSON object with data.events", ErrMalformed)
 	}
 	if envelope.Data == nil {
 		return Delivery{}, fmt.Errorf("%w: the body has no data", ErrMalformed)
 	}
-	var data struct {
-		Events []json.RawMessage `json:"events"`
-	}
-	if err := json.Unmarshal(*envelope.Data, &data); err != nil {
-		return Delivery{}, fmt.Errorf("%w: data.events is no array", ErrMalformed)
-	}
-	if len(data.Events) > maxEvents {
+	events := envelope.Data.Events
+	if len(events) > maxEvents {
 		return Delivery{}, fmt.Errorf("%w: more than %d events", ErrMalformed, maxEvents)
 	}
 
-	d := Delivery{EventID: shortText(envelope.EventID), Events: make([]Event, 0, len(data.Events))}
-	for _, raw := range data.Events {
+	d := Delivery{EventID: shortText(envelope.EventID), Events: make([]Event, 0, len(events))}
+	for _, raw := range events {
 		e, err := ParseEvent(raw)
 		if err != nil {
 			d.Bad = append(d.Bad, badEvent(raw, err))

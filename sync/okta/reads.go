@@ -109,7 +109,8 @@ func (c *Client) UserGroups(ctx context.Context, user, link string) (Page[Ref], 
 	return listOf[Ref](ctx, c, "groups of user", "/api/v1/users/%s/groups", user, 200, link)
 }
 
-// UserApps lists the applications of a user, with the assignments.
+// UserApps lists the applications of a user, inactive ones too, with the
+// assignments.
 func (c *Client) UserApps(ctx context.Context, user, link string) (Page[UserApp], error) {
 	what := "applications of user " + bounded(user)
 	expand, err := idPath(what, "user/%s", user)
@@ -119,6 +120,7 @@ func (c *Client) UserApps(ctx context.Context, user, link string) (Page[UserApp]
 	q := limited(200)
 	q.Set("filter", `user.id eq "`+user+`"`)
 	q.Set("expand", expand)
+	q.Set("includeNonDeleted", "true")
 	p, err := list[userApp](ctx, c, what, "/api/v1/apps", q, link)
 	if err != nil {
 		return Page[UserApp]{}, err
