@@ -56,7 +56,7 @@ func (cmd *syncCmd) Run(ctx context.Context, w world) (err error) {
 	run, err := fullRead(ctx, eng, id, bars.show)
 	bars.close()
 	if err != nil {
-		return err
+		return fmt.Errorf("%s was not written: %w", cmd.Out, err)
 	}
 	written, err := writeGraph(ctx, eng, id, cmd.Out, w.stdout)
 	if err != nil {
@@ -82,7 +82,7 @@ func fullRead(ctx context.Context, eng *engine.Engine, id string, show func(engi
 	for run.State == engine.RunRunning {
 		select {
 		case <-ctx.Done():
-			return run, errors.New("interrupted: nothing was written")
+			return run, fmt.Errorf("interrupted: %w", context.Cause(ctx))
 		case <-tick.C:
 		}
 		if run, err = eng.RunByID(ctx, run.ID); err != nil {
@@ -117,7 +117,7 @@ func fullRead(ctx context.Context, eng *engine.Engine, id string, show func(engi
 
 func incompleteError(run engine.Run) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "the read is incomplete, so nothing was written; %d lists could not be read:", len(run.Errors))
+	fmt.Fprintf(&b, "the read is incomplete: %d lists could not be read:", len(run.Errors))
 	for i, e := range run.Errors {
 		if i == 20 {
 			fmt.Fprintf(&b, "\n  and %d more", len(run.Errors)-i)
