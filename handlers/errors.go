@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -107,6 +108,14 @@ func (a *api) answerError(err error, c echo.Context) {
 	}
 	if c.Response().Committed {
 		return
+	}
+	if c.Request().ContentLength != 0 {
+		// net/http reads what is left of a body before it answers. A caller who
+		// was refused gets no more time to send it.
+		control := http.NewResponseController(c.Response())
+		if err := setDeadline(control.SetReadDeadline, time.Now().Add(restTimeout)); err != nil {
+			a.Log.Debug("deadline not set", "id", requestID(c), "err", err)
+		}
 	}
 	h := c.Response().Header()
 	h.Set(echo.HeaderContentType, "application/problem+json")

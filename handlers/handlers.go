@@ -24,6 +24,7 @@ const (
 	headTimeout = 5 * time.Second
 	readTimeout = 15 * time.Second
 	sendTimeout = 30 * time.Second
+	restTimeout = 200 * time.Millisecond // for the rest of a refused body
 	idleTimeout = 2 * time.Minute
 )
 

@@ -133,8 +133,13 @@ func (s *service) raw(secret, part string) int {
 }
 
 func TestWithoutTheSecretNoBodyIsAwaited(t *testing.T) {
-	if got := setup(t, "").raw("wrong", ""); got != http.StatusUnauthorized {
+	s := setup(t, "")
+	start := time.Now()
+	if got := s.raw("wrong", ""); got != http.StatusUnauthorized {
 		t.Errorf("got %d", got)
+	}
+	if took := time.Since(start); took > readTimeout/2 {
+		t.Errorf("answered only after %s", took)
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 func parse(t *testing.T, args ...string) (*commands, error) {
 	t.Helper()
 	var cmds commands
-	parser, err := kong.New(&cmds, kong.Resolvers(kong.ResolverFunc(secretFile)))
+	parser, err := kong.New(&cmds, kong.Vars{"demoListen": demoListen}, kong.Resolvers(kong.ResolverFunc(secretFile)))
 	if err != nil {
 		t.Fatal(err)
 	}

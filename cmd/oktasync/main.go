@@ -47,6 +47,7 @@ func run(ctx context.Context, args []string, w world) int {
 	parser, err := kong.New(&cmds,
 		kong.Name("oktasync"),
 		kong.Description("Keeps a graph of an Okta org in step with the org."),
+		kong.Vars{"demoListen": demoListen},
 		kong.UsageOnError(),
 		kong.Writers(w.stdout, w.stderr),
 		kong.Exit(func(code int) { exited = code }),

@@ -93,23 +93,30 @@ func fullRead(ctx context.Context, eng *engine.Engine, id string, show func(engi
 	if run.State != engine.RunSucceeded {
 		return run, incompleteError(run)
 	}
-	settled, cancel := context.WithTimeout(ctx, settleTimeout)
+	return run, settle(ctx, eng, id)
+}
+
+// settle waits until nothing is left to apply or to read again.
+func settle(ctx context.Context, eng *engine.Engine, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
 	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
 	for {
-		status, err := eng.Instance(settled, id)
+		status, err := eng.Instance(ctx, id)
 		if err != nil {
-			return run, err
+			return err
 		}
 		if status.Problem != "" {
-			return run, fmt.Errorf("the org cannot be read: %s", status.Problem)
+			return fmt.Errorf("the org cannot be read: %s", status.Problem)
 		}
 		if status.Whole && status.Inbox == 0 && status.Refreshes == 0 {
-			return run, nil
+			return nil
 		}
 		select {
-		case <-settled.Done():
-			return run, fmt.Errorf("the run ended, but %d objects are still to be read again after %s: try again later",
-				status.Refreshes, settleTimeout)
+		case <-ctx.Done():
+			return fmt.Errorf("%d events are not applied and %d objects not read again after %s; the org may be too busy, or its limits too low: try again later",
+				status.Inbox, status.Refreshes, settleTimeout)
 		case <-tick.C:
 		}
 	}

@@ -37,6 +37,7 @@ type view struct {
 	direct  []time.Duration      // freshness of what the event itself told
 	reread  []time.Duration      // … of what had to be read again
 	last    []string
+	at      string // position of the last change
 	logged  string
 	summary time.Time
 }
@@ -79,6 +80,7 @@ func (v *view) change(fc engine.FeedChange, now time.Time) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.changes++
+	v.at = fc.Position
 	c := fc.Change
 	switch c.Op {
 	case graph.Create:
@@ -102,6 +104,13 @@ func (v *view) change(fc engine.FeedChange, now time.Time) {
 		return
 	}
 	fmt.Fprintln(v.out, line)
+}
+
+// seen returns the position of the last change.
+func (v *view) seen() string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.at
 }
 
 func typeOf(o graph.Object) string {
@@ -156,7 +165,9 @@ func (v *view) draw() {
 		b.WriteString("\x1b[K\n") // and clear what the last picture left there
 	}
 	b.WriteString("\x1b[H")
-	line("%s", v.title)
+	for l := range strings.SplitSeq(v.title, "\n") {
+		line("%s", l)
+	}
 	line("")
 	for _, n := range v.numbers() {
 		line("%s", n)
