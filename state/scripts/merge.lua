@@ -1,0 +1,429 @@
+-- Merge a batch of observations into the records, append what that changes in
+-- the graph to the changes, keep what must be read again, and move cursors: in
+-- one atomic step. The rule is record.Model's; a property test compares them.
+--
+-- KEYS: 1 the prefix of the instance's keys (state/doc.go lists them)
+-- ARGV: 1 control, JSON:
+--           observations, asks  how many of each follow
+--           mark                {scope, ms, cursor, source, cause}: the scope was listed to its
+--                               end as of ms; one chunk of what it lacks is swept from cursor on
+--           everyone            cursor: give one chunk of users their edge from Everyone
+--           set, del            [[hash, field, value]], [[hash, field]]: cursors to move
+--           dead                [[event, reason]]: dead letters
+--           done                as del, once the mark is swept to its end
+--           inbox               id of the last inbox entry that the batch takes in
+--           margin, allowance   ms that a read, a list must begin after what it is to show
+--           keep, keepDead      entries that the changes, the dead letters keep, about
+--         then for each observation: id, version, "1" present or "0", content or "",
+--           scopes shown empty joined by spaces, source, cause
+--         then for each ask: target, version to exceed, source, cause
+-- Returns: number of transitions, cursor of the sweep or of everyone ("0" at the end)
+
+local control = cjson.decode(ARGV[1])
+local meta = {source = '', cause = '', asOf = 0} -- of the observation at work
+local transitions = 0
+local dirty = {} -- users whose mfaEnabled may have changed: user -> the meta that did it
+
+local function emit(id, before, after)
+  local b, a = encode(before), encode(after)
+  if a == b then return end
+  redis.call('XADD', prefix .. 'changes', 'MAXLEN', '~', control.keep, '*',
+    'id', id, 'b', b, 'a', a, 't', num(meta.asOf), 's', meta.source, 'c', meta.cause)
+  transitions = transitions + 1
+end
+
+local function personContent(id)
+  return {content = redis.call('HGET', prefix .. 'content:users', identify(id).member) or ''}
+end
+local function noContent() return {} end
+
+-- gain and lose keep who gives a shared object, and emit what that changes.
+-- contentOf tells the content of another giver.
+local function gain(shared, r, after, contentOf)
+  local old = winner(shared)
+  redis.call('ZADD', prefix .. 'shared:' .. shared, 0, r.id)
+  if winner(shared) == r.id then emit(shared, old and contentOf(old) or nil, after) end
+end
+
+local function lose(shared, r, before, contentOf)
+  local old = winner(shared)
+  redis.call('ZREM', prefix .. 'shared:' .. shared, r.id)
+  if old == r.id then
+    local new = winner(shared)
+    emit(shared, before, new and contentOf(new) or nil)
+  end
+end
+
+-- show appends what the record and the objects it shares with others changed
+-- in the graph: entities before edges when they come, after them when they go.
+local function show(r, before, after)
+  local b, a = before or {}, after or {}
+  if a.person and a.person ~= b.person then
+    gain('person/' .. a.person, r, {content = a.content}, personContent)
+  elseif a.person and winner('person/' .. a.person) == r.id then
+    emit('person/' .. a.person, {content = b.content}, {content = a.content})
+  end
+  emit(r.id, before, after)
+  if b.person and a.person ~= b.person then
+    lose('person/' .. b.person, r, {content = b.content}, personContent)
+  end
+  for role in pairs(a.roles or {}) do
+    if not (b.roles or {})[role] then gain(role, r, {}, noContent) end
+  end
+  for role in pairs(b.roles or {}) do
+    if not (a.roles or {})[role] then lose(role, r, {}, noContent) end
+  end
+end
+
+-- hanging lists the records of which r is an end.
+local function hanging(r)
+  local ids = {}
+  local function of(kind, scope, owner)
+    for _, member in ipairs(redis.call('HKEYS', prefix .. 'rec:' .. scope)) do
+      ids[#ids + 1] = kind .. owner .. '/' .. member
+    end
+  end
+  if r.kind == 'group' then
+    of('member/', 'members/' .. r.member, r.member)
+    for _, app in ipairs(redis.call('SMEMBERS', prefix .. 'hang:group/' .. r.member)) do
+      ids[#ids + 1] = 'appgroup/' .. app .. '/' .. r.member
+    end
+  elseif r.kind == 'app' then
+    of('appuser/', 'appusers/' .. r.member, r.member)
+    of('appgroup/', 'appgroups/' .. r.member, r.member)
+  elseif r.kind == 'user' then
+    of('factor/', 'factors/' .. r.member, r.member)
+    for _, edge in ipairs(redis.call('SMEMBERS', prefix .. 'hang:user/' .. r.member)) do
+      local kind = string.sub(edge, 1, 1) == 'm' and 'member/' or 'appuser/'
+      ids[#ids + 1] = kind .. string.sub(edge, 2) .. '/' .. r.member
+    end
+  end
+  return ids
+end
+
+-- index says from which set a record that is not in its end's scope is found.
+local function index(r)
+  if r.kind == 'member' then return 'hang:user/' .. r.member, 'm' .. r.owner end
+  if r.kind == 'appuser' then return 'hang:user/' .. r.member, 'a' .. r.owner end
+  if r.kind == 'appgroup' then return 'hang:group/' .. r.member, r.owner end
+end
+
+local function save(r)
+  local value
+  if not r.present then
+    value = 'A' .. num(r.v)
+  elseif r.kind == 'user' then
+    value = 'P' .. num(r.v) .. ';' .. r.mfa .. ';' .. r.everyone
+  elseif inline[r.kind] then
+    value = 'P' .. num(r.v) .. ';' .. num(r.absent) .. ';' .. num(r.cv) .. ';' .. (r.content or '')
+  else
+    value = 'P' .. num(r.v)
+  end
+  redis.call('HSET', prefix .. 'rec:' .. r.scope, r.member, value)
+  if not r.stored then
+    local set, field = index(r)
+    if set then redis.call('SADD', prefix .. set, field) end
+  end
+end
+
+local function forget(r)
+  redis.call('HDEL', prefix .. 'rec:' .. r.scope, r.member)
+  local set, field = index(r)
+  if set then redis.call('SREM', prefix .. set, field) end
+end
+
+local function mfa(user)
+  local read = mark('factors/' .. user) > 0
+  for _, value in ipairs(redis.call('HVALS', prefix .. 'rec:factors/' .. user)) do
+    local f = parse({kind = 'factor'}, value)
+    if f.present then
+      read = true
+      if decode(f.content).active then return 't' end
+    end
+  end
+  return read and 'f' or ''
+end
+
+-- replace turns the stored record old into new (nil: not stored), in the
+-- store and in the graph, with what hangs on it.
+local function replace(old, new)
+  local before = snapshot(old)
+  local isEntity = old.confirmed and old.kind ~= 'account'
+  local wasEveryone = old.kind == 'group' and everyone() == old.member
+  local isEveryone = old.kind == 'group' and new ~= nil and new.present and decode(new.content).everyone == true
+  local nowPresent = new ~= nil and new.present
+  local hung, hungBefore
+  if isEntity then
+    local ends = old.present ~= nowPresent or wasEveryone ~= isEveryone
+    if old.kind == 'app' and old.present and nowPresent then
+      ends = decode(content(old)).awsAccount ~= decode(new.content).awsAccount
+    end
+    if ends then
+      hung, hungBefore = hanging(old), {}
+      for i, id in ipairs(hung) do hungBefore[i] = snapshot(load(id)) or false end
+    end
+  end
+
+  if new then save(new) else forget(old) end
+  if old.confirmed then
+    if not nowPresent then
+      redis.call('HDEL', prefix .. 'content:' .. old.scope, old.member)
+    elseif new.content ~= content(old) then
+      redis.call('HSET', prefix .. 'content:' .. old.scope, old.member, new.content or '')
+    end
+  end
+  if wasEveryone ~= isEveryone then
+    if isEveryone then everyoneID = old.member else everyoneID = '' end
+    redis.call('HSET', prefix .. 'facts', 'everyone', everyoneID)
+    redis.call('HSET', prefix .. 'refresh', 'everyone', num(2 * meta.asOf) .. ' ' .. meta.source .. ' ' .. meta.cause)
+    redis.call('ZADD', prefix .. 'due', 0, 'everyone')
+  end
+
+  local after = new and snapshot(new) or nil
+  if after then show(old, before, after) end
+  if hung then
+    for i, id in ipairs(hung) do
+      local h = load(id)
+      show(h, hungBefore[i] or nil, snapshot(h))
+    end
+  end
+  if not after then show(old, before, nil) end
+end
+
+local function version(target)
+  local kind = string.match(target, '^%a+')
+  if entity[kind] or (listed[kind] and string.find(target, '/', 1, true)) then
+    local r = load(target)
+    return math.max(r.v, 2 * mark(r.scope))
+  end
+  return 2 * mark(target)
+end
+
+-- due is when a read can first answer: lists lag behind, reads by id do not.
+-- The factors of one user are read at their own address, not out of an index.
+local function due(target, exceed)
+  local wait = control.margin
+  if string.find(target, '^changed/') or string.find(target, '^userapps/') or
+     string.find(target, '^members/') or string.find(target, '^appusers/') or string.find(target, '^appgroups/') then
+    wait = control.allowance
+  end
+  return math.floor(exceed / 2) + wait
+end
+
+local function exceeds(target)
+  local value = redis.call('HGET', prefix .. 'refresh', target)
+  return value and tonumber(string.match(value, '^%d+'))
+end
+
+local function ask(target, exceed)
+  if version(target) > exceed then return end
+  local old = exceeds(target)
+  if old and old >= exceed then return end
+  redis.call('HSET', prefix .. 'refresh', target, num(exceed) .. ' ' .. meta.source .. ' ' .. meta.cause)
+  redis.call('ZADD', prefix .. 'due', due(target, exceed), target)
+end
+
+local function strike(target, v)
+  local exceed = exceeds(target)
+  if exceed and (v or version(target)) > exceed then
+    redis.call('HDEL', prefix .. 'refresh', target)
+    redis.call('ZREM', prefix .. 'due', target)
+  end
+end
+
+-- drop forgets a tombstone of a user, group or application, and what hangs on
+-- it: none of that is in the graph.
+local function drop(r)
+  for _, id in ipairs(hanging(r)) do forget(identify(id)) end
+  local owns = {user = {'factors/'}, group = {'members/'}, app = {'appusers/', 'appgroups/'}}
+  for _, scope in ipairs(owns[r.kind] or {}) do
+    redis.call('HDEL', prefix .. 'marks', scope .. r.member)
+    marks[scope .. r.member] = nil
+  end
+  forget(r)
+end
+
+-- sweep judges the records found in one chunk of a scope by its watermark.
+local function sweep(scope, fields)
+  local ms = mark(scope)
+  local v = 2 * ms
+  local ids = confirmed[scope]
+  local kind, owner = string.match(scope, '^(%a+)/(.*)$')
+  local of = {members = 'member/', appusers = 'appuser/', appgroups = 'appgroup/', factors = 'factor/'}
+  for i = 1, #fields, 2 do
+    local id = ids and (ids .. fields[i]) or (of[kind] .. owner .. '/' .. fields[i])
+    local r = parse(identify(id), fields[i + 1])
+    if ids then
+      if r.present and r.v < v then
+        ask(id, v + 1)
+      elseif not r.present and r.v <= v then
+        drop(r)
+      end
+    elseif (r.present and r.v < v) or (not r.present and r.v <= v) then
+      replace(r, nil)
+      strike(id, v)
+      if kind == 'factors' then dirty[owner] = meta end
+    elseif r.present and r.content and r.cv < v then
+      local new = parse(identify(id), fields[i + 1])
+      new.content, new.cv = nil, 0
+      replace(r, new)
+    end
+  end
+end
+
+-- complete moves the watermark of a scope; true if it moved.
+local function complete(scope, ms)
+  if ms <= mark(scope) then return false end
+  redis.call('HSET', prefix .. 'marks', scope, num(ms))
+  marks[scope] = ms
+  strike(scope, 2 * ms)
+  local user = string.match(scope, '^factors/(.*)$')
+  if user then dirty[user] = meta end
+  return true
+end
+
+local function empty(scope, ms)
+  if complete(scope, ms) then
+    sweep(scope, redis.call('HGETALL', prefix .. 'rec:' .. scope))
+  end
+end
+
+local function observe(id, v, present, given, empties)
+  local old = load(id)
+  local watermark = 2 * mark(old.scope)
+  local p, a, cv, c = 0, 0, 0, nil
+  if not old.stored then
+    a = watermark
+  elseif old.present then
+    p, a, cv, c = old.v, old.absent, old.cv, content(old)
+    if not old.confirmed then a = math.max(a, watermark) end
+  else
+    a = math.max(old.v, watermark)
+  end
+
+  if present then
+    p = math.max(p, v)
+    if given ~= '' and (v > cv or (v == cv and given ~= c and redis.sha1hex(given) > redis.sha1hex(c or ''))) then
+      c, cv = given, v
+    end
+  else
+    a = math.max(a, v)
+  end
+
+  local new = identify(id)
+  new.stored, new.mfa, new.everyone = old.stored, '', ''
+  if p > 0 and p >= a then
+    if cv < a then c, cv = nil, 0 end
+    new.present, new.v, new.absent, new.cv, new.content = true, p, a, cv, c
+    if new.kind == 'user' then
+      new.everyone = everyone()
+      if old.present then new.mfa = old.mfa else new.mfa = mfa(new.member) end
+    end
+    if old.present and old.content == c and old.everyone == new.everyone then
+      if old.v ~= p or old.absent ~= a or old.cv ~= cv then save(new) end
+    else
+      replace(old, new)
+      if new.kind == 'factor' then dirty[new.owner] = meta end
+    end
+    if p == a and p % 2 == 1 then ask(id, p) end -- two events contradict each other
+  elseif a > watermark then
+    new.present, new.v = false, a
+    if old.present or old.v ~= a then
+      replace(old, new)
+      if new.kind == 'factor' then dirty[new.owner] = meta end
+    end
+  elseif old.stored then
+    replace(old, nil)
+    if new.kind == 'factor' then dirty[new.owner] = meta end
+  end
+  strike(id)
+
+  local ms = math.floor(v / 2)
+  for scope in string.gmatch(empties, '%S+') do empty(scope, ms) end
+  if not present then
+    if old.kind == 'user' then
+      empty('factors/' .. old.member, ms)
+    elseif old.kind == 'group' then
+      empty('members/' .. old.member, ms)
+    elseif old.kind == 'app' then
+      empty('appusers/' .. old.member, ms)
+      empty('appgroups/' .. old.member, ms)
+    end
+  end
+end
+
+-- What the users take from their factors is computed once a batch.
+local function settleUsers()
+  for user, why in pairs(dirty) do
+    local old = load('user/' .. user)
+    if old.present then
+      local new = parse(identify(old.id), redis.call('HGET', prefix .. 'rec:users', user))
+      new.mfa, new.content = mfa(user), content(old)
+      if new.mfa ~= old.mfa then
+        meta = why
+        replace(old, new)
+      end
+    end
+  end
+end
+
+local at = 2
+for _ = 1, control.observations or 0 do
+  local v = tonumber(ARGV[at + 1])
+  meta = {source = ARGV[at + 5], cause = ARGV[at + 6], asOf = math.floor(v / 2)}
+  observe(ARGV[at], v, ARGV[at + 2] == '1', ARGV[at + 3], ARGV[at + 4])
+  at = at + 7
+end
+for _ = 1, control.asks or 0 do
+  local exceed = tonumber(ARGV[at + 1])
+  meta = {source = ARGV[at + 2], cause = ARGV[at + 3], asOf = math.floor(exceed / 2)}
+  ask(ARGV[at], exceed)
+  at = at + 4
+end
+
+local cursor = '0'
+if control.mark then
+  local m = control.mark
+  meta = {source = m.source, cause = m.cause, asOf = m.ms}
+  complete(m.scope, m.ms)
+  if not string.find(m.scope, '^changed/') and not string.find(m.scope, '^userapps/') then
+    local chunk = redis.call('HSCAN', prefix .. 'rec:' .. m.scope, m.cursor, 'COUNT', 500)
+    cursor = chunk[1]
+    sweep(m.scope, chunk[2])
+  end
+end
+if control.everyone then
+  local chunk = redis.call('HSCAN', prefix .. 'rec:users', control.everyone, 'COUNT', 500)
+  cursor = chunk[1]
+  local why = redis.call('HGET', prefix .. 'refresh', 'everyone') or '0  '
+  local exceed, source, cause = string.match(why, '^(%d+) (%S*) (.*)$')
+  meta = {source = source, cause = cause, asOf = exceed / 2}
+  for i = 1, #chunk[2], 2 do
+    local old = parse(identify('user/' .. chunk[2][i]), chunk[2][i + 1])
+    if old.present and old.everyone ~= everyone() then
+      local new = parse(identify(old.id), chunk[2][i + 1])
+      new.content, new.everyone = content(old), everyone()
+      replace(old, new)
+    end
+  end
+  if cursor == '0' then
+    redis.call('HDEL', prefix .. 'refresh', 'everyone')
+    redis.call('ZREM', prefix .. 'due', 'everyone')
+  end
+end
+settleUsers()
+
+for _, s in ipairs(control.set or {}) do redis.call('HSET', prefix .. s[1], s[2], s[3]) end
+for _, d in ipairs(control.del or {}) do redis.call('HDEL', prefix .. d[1], d[2]) end
+if cursor == '0' then
+  for _, d in ipairs(control.done or {}) do redis.call('HDEL', prefix .. d[1], d[2]) end
+end
+for _, dead in ipairs(control.dead or {}) do
+  redis.call('XADD', prefix .. 'dead', 'MAXLEN', '~', control.keepDead, '*', 'event', dead[1], 'reason', dead[2])
+end
+if control.inbox then
+  redis.call('HSET', prefix .. 'cursors', 'inbox', control.inbox)
+  redis.call('XTRIM', prefix .. 'inbox', 'MINID', control.inbox)
+  redis.call('XDEL', prefix .. 'inbox', control.inbox)
+end
+return {transitions, cursor}

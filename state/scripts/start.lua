@@ -1,0 +1,17 @@
+-- Start a run, unless one is running.
+-- KEYS: 1 the prefix of the instance's keys
+-- ARGV: 1 id of the run, 2 its description, JSON, 3 runs to keep;
+--       then scopes to read, with their families before them
+-- Returns: the id of the run that is running now.
+
+local prefix = KEYS[1]
+local running = redis.call('HGET', prefix .. 'facts', 'run')
+if running then return running end
+redis.call('HSET', prefix .. 'facts', 'run', ARGV[1])
+redis.call('HSET', prefix .. 'runs', ARGV[1], ARGV[2])
+redis.call('LPUSH', prefix .. 'runlist', ARGV[1])
+local old = redis.call('LRANGE', prefix .. 'runlist', ARGV[3], -1)
+for _, id in ipairs(old) do redis.call('HDEL', prefix .. 'runs', id) end
+redis.call('LTRIM', prefix .. 'runlist', 0, ARGV[3] - 1)
+for i = 4, #ARGV, 2 do redis.call('HSET', prefix .. 'pending:' .. ARGV[i], ARGV[i + 1], '') end
+return ARGV[1]

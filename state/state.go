@@ -1,0 +1,595 @@
+package state
+
+import (
+	"context"
+	"embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+)
+
+//go:embed scripts/*.lua
+var scripts embed.FS
+
+var (
+	mergeScript  = script("records.lua", "merge.lua")
+	graphScript  = script("records.lua", "graph.lua")
+	acceptScript = script("accept.lua")
+	startScript  = script("start.lua")
+)
+
+func script(names ...string) *redis.Script {
+	var text strings.Builder
+	for _, name := range names {
+		b, err := scripts.ReadFile("scripts/" + name)
+		if err != nil {
+			panic(err) // embedded: cannot fail
+		}
+		text.Write(b)
+	}
+	return redis.NewScript(text.String())
+}
+
+const (
+	keepChanges = 100_000
+	keepDead    = 10_000
+	keepRuns    = 50
+	// remember is how long a repeated event is dropped at the door. It saves
+	// work only: merged twice, an event changes nothing.
+	remember = 2 * time.Hour
+)
+
+// ErrNotFound says that what was asked for is not stored.
+var ErrNotFound = errors.New("not found")
+
+// Store is a connection to Redis, or an embedded one in memory.
+type Store struct {
+	rdb  redis.UniversalClient
+	mini *miniredis.Miniredis
+}
+
+// Open connects to the Redis at url (redis://, rediss://, unix://). An empty url starts an
+// embedded server in memory: what it holds ends with the process.
+func Open(ctx context.Context, url string) (*Store, error) {
+	s := &Store{}
+	if url == "" {
+		s.mini = miniredis.NewMiniRedis()
+		if err := s.mini.Start(); err != nil {
+			return nil, fmt.Errorf("start the embedded store: %w", err)
+		}
+		s.rdb = redis.NewClient(&redis.Options{Addr: s.mini.Addr(), DisableIdentity: true})
+		return s, nil
+	}
+	opts, err := redis.ParseURL(url)
+	if err != nil {
+		return nil, fmt.Errorf("OKTASYNC_REDIS_URL is no URL of a Redis, as redis://host:6379/0: %w", hideURL(err))
+	}
+	opts.ContextTimeoutEnabled = true
+	opts.DisableIdentity = true
+	s.rdb = redis.NewClient(opts)
+	if err := s.Ping(ctx); err != nil {
+		s.rdb.Close()
+		return nil, fmt.Errorf("Redis at %s does not answer: check OKTASYNC_REDIS_URL and that it runs: %w", opts.Addr, err)
+	}
+	return s, nil
+}
+
+// hideURL keeps a URL, and the password in it, out of an error.
+func hideURL(err error) error {
+	var parse interface{ Unwrap() error }
+	if errors.As(err, &parse) && parse.Unwrap() != nil {
+		return parse.Unwrap()
+	}
+	return errors.New("cannot be parsed")
+}
+
+// AddHook sees every command: tests put faults there.
+func (s *Store) AddHook(h redis.Hook) { s.rdb.AddHook(h) }
+
+// Embedded tells whether the state is in memory only.
+func (s *Store) Embedded() bool { return s.mini != nil }
+
+// Ping returns nil when Redis answers.
+func (s *Store) Ping(ctx context.Context) error { return s.rdb.Ping(ctx).Err() }
+
+// Close ends the connections.
+func (s *Store) Close() error {
+	err := s.rdb.Close()
+	if s.mini != nil {
+		s.mini.Close()
+	}
+	return err
+}
+
+const instancesKey = "oktasync:instances"
+
+// Instances returns the ids of all instances.
+func (s *Store) Instances(ctx context.Context) ([]string, error) {
+	return s.rdb.SMembers(ctx, instancesKey).Result()
+}
+
+// Org is the state of one instance.
+type Org struct {
+	s      *Store
+	id     string
+	prefix string
+}
+
+// Org returns the state of the instance; nothing is read or written yet.
+func (s *Store) Org(instance string) *Org {
+	return &Org{s: s, id: instance, prefix: "oktasync:{" + instance + "}:"}
+}
+
+func (o *Org) key(name string) string { return o.prefix + name }
+
+// Instance returns the settings as they were set, or ErrNotFound.
+func (o *Org) Instance(ctx context.Context) ([]byte, error) {
+	b, err := o.s.rdb.Get(ctx, o.key("instance")).Bytes()
+	if errors.Is(err, redis.Nil) {
+		return nil, ErrNotFound
+	}
+	return b, err
+}
+
+// SetInstance keeps the settings. The list of instances is written last: what
+// it names is there.
+func (o *Org) SetInstance(ctx context.Context, settings []byte) error {
+	if err := o.s.rdb.Set(ctx, o.key("instance"), settings, 0).Err(); err != nil {
+		return err
+	}
+	return o.s.rdb.SAdd(ctx, instancesKey, o.id).Err()
+}
+
+// Event is an entry of the inbox.
+type Event struct {
+	ID     string // of the entry
+	UUID   string // for Accept
+	Source string
+	Body   []byte
+}
+
+// Dead is an event that could not be understood.
+type Dead struct {
+	Event  []byte
+	Reason string
+}
+
+// Accept stores a delivery in one step and returns how many events were new.
+func (o *Org) Accept(ctx context.Context, events []Event, dead []Dead) (int, error) {
+	args := []any{int(remember.Seconds()), keepDead, len(events)}
+	for _, e := range events {
+		args = append(args, e.UUID, e.Source, e.Body)
+	}
+	for _, d := range dead {
+		args = append(args, d.Event, d.Reason)
+	}
+	return acceptScript.Run(ctx, o.s.rdb, []string{o.prefix}, args...).Int()
+}
+
+// Inbox returns up to count events not yet taken in, waiting for the first.
+func (o *Org) Inbox(ctx context.Context, count int64, wait time.Duration) ([]Event, error) {
+	after, err := o.s.rdb.HGet(ctx, o.key("cursors"), "inbox").Result()
+	if errors.Is(err, redis.Nil) {
+		after = "0"
+	} else if err != nil {
+		return nil, err
+	}
+	messages, err := o.read(ctx, "inbox", after, count, wait)
+	events := make([]Event, len(messages))
+	for i, m := range messages {
+		source, _ := m.Values["source"].(string)
+		body, _ := m.Values["event"].(string)
+		events[i] = Event{ID: m.ID, Source: source, Body: []byte(body)}
+	}
+	return events, err
+}
+
+func (o *Org) read(ctx context.Context, stream, after string, count int64, wait time.Duration) ([]redis.XMessage, error) {
+	if wait <= 0 {
+		wait = -1 // do not block
+	}
+	streams, err := o.s.rdb.XRead(ctx, &redis.XReadArgs{
+		Streams: []string{o.key(stream), after}, Count: count, Block: wait}).Result()
+	if errors.Is(err, redis.Nil) || len(streams) == 0 {
+		if errors.Is(err, redis.Nil) {
+			err = nil
+		}
+		return nil, err
+	}
+	return streams[0].Messages, nil
+}
+
+// Observation is what merge.lua takes; sync/record tells what it means.
+type Observation struct {
+	ID      string
+	Version int64
+	Present bool
+	Content []byte
+	Empty   []string
+	Source  string
+	Cause   string
+}
+
+// Ask is an object or scope to read again.
+type Ask struct {
+	Target string
+	Exceed int64
+	Source string
+	Cause  string
+}
+
+// Mark is the end of a complete list.
+type Mark struct {
+	Scope  string `json:"scope"`
+	Millis int64  `json:"ms"`
+	Cursor string `json:"cursor"` // of the sweep: "0" to begin
+	Source string `json:"source"`
+	Cause  string `json:"cause"`
+}
+
+// Cell is a field of a hash and, to set it, its value.
+type Cell struct{ Hash, Field, Value string }
+
+// Batch is one atomic step.
+type Batch struct {
+	Observations []Observation
+	Asks         []Ask
+	Mark         *Mark
+	Everyone     string // cursor of the walk over the users; "" for none
+	Set          []Cell
+	Delete       []Cell
+	Done         []Cell // deleted once the mark is swept to its end
+	Dead         []Dead
+	Inbox        string // the last entry taken in
+
+	Margin, Allowance time.Duration
+}
+
+// Merged is what a batch did.
+type Merged struct {
+	Transitions int64
+	Cursor      string // of the sweep or the walk; "0" at its end
+}
+
+// Merge takes a batch in.
+func (o *Org) Merge(ctx context.Context, b Batch) (Merged, error) {
+	control := map[string]any{
+		"observations": len(b.Observations), "asks": len(b.Asks),
+		"margin": b.Margin.Milliseconds(), "allowance": b.Allowance.Milliseconds(),
+		"keep": keepChanges, "keepDead": keepDead,
+	}
+	if b.Mark != nil {
+		control["mark"] = b.Mark
+	}
+	if b.Everyone != "" {
+		control["everyone"] = b.Everyone
+	}
+	cells := func(name string, cells []Cell) {
+		if len(cells) == 0 {
+			return
+		}
+		rows := make([][]string, len(cells))
+		for i, c := range cells {
+			rows[i] = []string{c.Hash, c.Field, c.Value}
+		}
+		control[name] = rows
+	}
+	cells("set", b.Set)
+	cells("del", b.Delete)
+	cells("done", b.Done)
+	if len(b.Dead) > 0 {
+		rows := make([][]string, len(b.Dead))
+		for i, d := range b.Dead {
+			rows[i] = []string{string(d.Event), d.Reason}
+		}
+		control["dead"] = rows
+	}
+	if b.Inbox != "" {
+		control["inbox"] = b.Inbox
+	}
+	head, err := json.Marshal(control)
+	if err != nil {
+		return Merged{}, fmt.Errorf("encode batch: %w", err)
+	}
+	args := make([]any, 0, 1+7*len(b.Observations)+4*len(b.Asks))
+	args = append(args, head)
+	for _, ob := range b.Observations {
+		present := "0"
+		if ob.Present {
+			present = "1"
+		}
+		args = append(args, ob.ID, ob.Version, present, ob.Content, strings.Join(ob.Empty, " "), ob.Source, ob.Cause)
+	}
+	for _, a := range b.Asks {
+		args = append(args, a.Target, a.Exceed, a.Source, a.Cause)
+	}
+	reply, err := mergeScript.Run(ctx, o.s.rdb, []string{o.prefix}, args...).Slice()
+	if err != nil {
+		return Merged{}, err
+	}
+	transitions, _ := reply[0].(int64)
+	cursor, _ := reply[1].(string)
+	return Merged{transitions, cursor}, nil
+}
+
+// Part is a record's part of the graph; Present false where it has none.
+type Part struct {
+	Present  bool
+	MFA      *bool
+	Everyone string
+	Content  []byte
+}
+
+func parsePart(text string) Part {
+	if text == "" {
+		return Part{}
+	}
+	mfa, rest, _ := strings.Cut(text, ";")
+	everyone, content, _ := strings.Cut(rest, ";")
+	p := Part{Present: true, Everyone: everyone}
+	if mfa != "" {
+		enabled := mfa == "t"
+		p.MFA = &enabled
+	}
+	if content != "" {
+		p.Content = []byte(content)
+	}
+	return p
+}
+
+// Transition is an entry of the changes.
+type Transition struct {
+	Position      string
+	ID            string
+	Before, After Part
+	AsOf          int64
+	Source, Cause string
+}
+
+// Changes returns up to count transitions after the position, waiting for the first.
+func (o *Org) Changes(ctx context.Context, after string, count int64, wait time.Duration) ([]Transition, error) {
+	messages, err := o.read(ctx, "changes", after, count, wait)
+	if err != nil {
+		return nil, err
+	}
+	transitions := make([]Transition, len(messages))
+	for i, m := range messages {
+		text := func(field string) string { s, _ := m.Values[field].(string); return s }
+		asOf, _ := strconv.ParseInt(text("t"), 10, 64)
+		transitions[i] = Transition{Position: m.ID, ID: text("id"), Before: parsePart(text("b")), After: parsePart(text("a")),
+			AsOf: asOf, Source: text("s"), Cause: text("c")}
+	}
+	return transitions, nil
+}
+
+// ChangesSpan returns the positions of the oldest and the newest kept change;
+// "0-0" for none.
+func (o *Org) ChangesSpan(ctx context.Context) (first, last string, err error) {
+	oldest, err := o.s.rdb.XRangeN(ctx, o.key("changes"), "-", "+", 1).Result()
+	if err != nil {
+		return "", "", err
+	}
+	newest, err := o.s.rdb.XRevRangeN(ctx, o.key("changes"), "+", "-", 1).Result()
+	if err != nil {
+		return "", "", err
+	}
+	first, last = "0-0", "0-0"
+	if len(oldest) > 0 && len(newest) > 0 {
+		first, last = oldest[0].ID, newest[0].ID
+	}
+	return first, last, nil
+}
+
+// Seen is a record in the graph.
+type Seen struct {
+	ID   string
+	Part Part
+}
+
+// Graph returns a chunk of the scope's part of the graph, and the next cursor:
+// "0" to begin, "0" at the end.
+func (o *Org) Graph(ctx context.Context, scope, cursor string, count int) ([]Seen, string, error) {
+	reply, err := graphScript.Run(ctx, o.s.rdb, []string{o.prefix}, scope, cursor, count).StringSlice()
+	if err != nil {
+		return nil, "", err
+	}
+	seen := make([]Seen, 0, len(reply)/2)
+	for i := 1; i+1 < len(reply); i += 2 {
+		seen = append(seen, Seen{ID: reply[i], Part: parsePart(reply[i+1])})
+	}
+	return seen, reply[0], nil
+}
+
+// Content returns the content of a present user, group, application or account;
+// nil if there is none.
+func (o *Org) Content(ctx context.Context, scope, member string) ([]byte, error) {
+	b, err := o.s.rdb.HGet(ctx, o.key("content:"+scope), member).Bytes()
+	if errors.Is(err, redis.Nil) {
+		return nil, nil
+	}
+	return b, err
+}
+
+// Count returns how many records the scope stores, tombstones included.
+func (o *Org) Count(ctx context.Context, scope string) (int64, error) {
+	return o.s.rdb.HLen(ctx, o.key("rec:"+scope)).Result()
+}
+
+// Watermark returns the watermark of a scope in ms; 0 without a complete list.
+func (o *Org) Watermark(ctx context.Context, scope string) (int64, error) {
+	ms, err := o.s.rdb.HGet(ctx, o.key("marks"), scope).Int64()
+	if errors.Is(err, redis.Nil) {
+		return 0, nil
+	}
+	return ms, err
+}
+
+// Due returns up to count asks whose time has come, and when the next of the
+// others comes (0: there is none).
+func (o *Org) Due(ctx context.Context, now int64, count int64) (asks []Ask, err error) {
+	targets, err := o.s.rdb.ZRangeByScore(ctx, o.key("due"), &redis.ZRangeBy{
+		Min: "-inf", Max: strconv.FormatInt(now, 10), Count: count}).Result()
+	if err != nil || len(targets) == 0 {
+		return nil, err
+	}
+	values, err := o.s.rdb.HMGet(ctx, o.key("refresh"), targets...).Result()
+	if err != nil {
+		return nil, err
+	}
+	for i, v := range values {
+		if text, ok := v.(string); ok {
+			asks = append(asks, parseAsk(targets[i], text))
+		}
+	}
+	return asks, nil
+}
+
+func parseAsk(target, text string) Ask {
+	exceed, rest, _ := strings.Cut(text, " ")
+	source, cause, _ := strings.Cut(rest, " ")
+	n, _ := strconv.ParseInt(exceed, 10, 64)
+	return Ask{Target: target, Exceed: n, Source: source, Cause: cause}
+}
+
+// NextDue returns when the first ask is due, in ms; false without asks.
+func (o *Org) NextDue(ctx context.Context) (int64, bool, error) {
+	first, err := o.s.rdb.ZRangeWithScores(ctx, o.key("due"), 0, 0).Result()
+	if err != nil || len(first) == 0 {
+		return 0, false, err
+	}
+	return int64(first[0].Score), true, nil
+}
+
+// Postpone moves the next try of an ask that is still there.
+func (o *Org) Postpone(ctx context.Context, target string, until int64) error {
+	return o.s.rdb.ZAddXX(ctx, o.key("due"), redis.Z{Score: float64(until), Member: target}).Err()
+}
+
+// Asked returns everything to be read again.
+func (o *Org) Asked(ctx context.Context) ([]Ask, error) {
+	values, err := o.s.rdb.HGetAll(ctx, o.key("refresh")).Result()
+	if err != nil {
+		return nil, err
+	}
+	asks := make([]Ask, 0, len(values))
+	for target, text := range values {
+		asks = append(asks, parseAsk(target, text))
+	}
+	return asks, nil
+}
+
+// IsAsked tells whether the target is to be read again.
+func (o *Org) IsAsked(ctx context.Context, target string) (bool, error) {
+	return o.s.rdb.HExists(ctx, o.key("refresh"), target).Result()
+}
+
+// Fact reads a fact; "" if it is not known.
+func (o *Org) Fact(ctx context.Context, name string) (string, error) {
+	v, err := o.s.rdb.HGet(ctx, o.key("facts"), name).Result()
+	if errors.Is(err, redis.Nil) {
+		return "", nil
+	}
+	return v, err
+}
+
+// SetFact keeps a fact.
+func (o *Org) SetFact(ctx context.Context, name, value string) error {
+	return o.s.rdb.HSet(ctx, o.key("facts"), name, value).Err()
+}
+
+// Sizes are the lengths of what waits and is kept.
+type Sizes struct{ Inbox, Refresh, Dead, Changes int64 }
+
+// Sizes returns them.
+func (o *Org) Sizes(ctx context.Context) (Sizes, error) {
+	pipe := o.s.rdb.Pipeline()
+	inbox, refresh := pipe.XLen(ctx, o.key("inbox")), pipe.HLen(ctx, o.key("refresh"))
+	dead, changes := pipe.XLen(ctx, o.key("dead")), pipe.XLen(ctx, o.key("changes"))
+	_, err := pipe.Exec(ctx)
+	return Sizes{inbox.Val(), refresh.Val(), dead.Val(), changes.Val()}, err
+}
+
+// StartRun starts a run with the scopes to read, by family, unless one is
+// running. It returns the id of the run that is running now.
+func (o *Org) StartRun(ctx context.Context, id string, description []byte, scopes []Cell) (string, error) {
+	args := []any{id, description, keepRuns}
+	for _, c := range scopes {
+		args = append(args, strings.TrimPrefix(c.Hash, "pending:"), c.Field)
+	}
+	return startScript.Run(ctx, o.s.rdb, []string{o.prefix}, args...).Text()
+}
+
+// Run returns the description of a run, or ErrNotFound.
+func (o *Org) Run(ctx context.Context, id string) ([]byte, error) {
+	b, err := o.s.rdb.HGet(ctx, o.key("runs"), id).Bytes()
+	if errors.Is(err, redis.Nil) {
+		return nil, ErrNotFound
+	}
+	return b, err
+}
+
+// SetRun updates the description of a run.
+func (o *Org) SetRun(ctx context.Context, id string, description []byte) error {
+	return o.s.rdb.HSet(ctx, o.key("runs"), id, description).Err()
+}
+
+// EndRun keeps the last description of a run and the facts it leaves, and lets the next one start.
+func (o *Org) EndRun(ctx context.Context, id string, description []byte, facts ...string) error {
+	pipe := o.s.rdb.TxPipeline()
+	pipe.HSet(ctx, o.key("runs"), id, description)
+	if len(facts) > 0 {
+		pipe.HSet(ctx, o.key("facts"), facts)
+	}
+	pipe.HDel(ctx, o.key("facts"), "run")
+	_, err := pipe.Exec(ctx)
+	return err
+}
+
+// Runs returns the descriptions of the kept runs, newest first.
+func (o *Org) Runs(ctx context.Context, limit int64) ([][]byte, error) {
+	ids, err := o.s.rdb.LRange(ctx, o.key("runlist"), 0, limit-1).Result()
+	if err != nil || len(ids) == 0 {
+		return nil, err
+	}
+	values, err := o.s.rdb.HMGet(ctx, o.key("runs"), ids...).Result()
+	if err != nil {
+		return nil, err
+	}
+	var runs [][]byte
+	for _, v := range values {
+		if text, ok := v.(string); ok {
+			runs = append(runs, []byte(text))
+		}
+	}
+	return runs, nil
+}
+
+// Pending returns a chunk of the scopes of a family that are yet to be read,
+// with their cursors, and where to go on (0: at the end).
+func (o *Org) Pending(ctx context.Context, family string, at uint64, count int64) ([]Cell, uint64, error) {
+	fields, next, err := o.s.rdb.HScan(ctx, o.key("pending:"+family), at, "", count).Result()
+	if err != nil {
+		return nil, 0, err
+	}
+	cells := make([]Cell, 0, len(fields)/2)
+	for i := 0; i+1 < len(fields); i += 2 {
+		cells = append(cells, Cell{"pending:" + family, fields[i], fields[i+1]})
+	}
+	return cells, next, nil
+}
+
+// PendingCount returns how many scopes of a family are yet to be read.
+func (o *Org) PendingCount(ctx context.Context, family string) (int64, error) {
+	return o.s.rdb.HLen(ctx, o.key("pending:"+family)).Result()
+}
+
+// ClearPending gives up a scope of the running run.
+func (o *Org) ClearPending(ctx context.Context, c Cell) error {
+	return o.s.rdb.HDel(ctx, o.key(c.Hash), c.Field).Err()
+}
