@@ -37,7 +37,8 @@ func script(names ...string) *redis.Script {
 }
 
 const (
-	keepChanges = 100_000
+	// KeepChanges is about how many changes are kept for readers.
+	KeepChanges = 100_000
 	keepDead    = 10_000
 	keepRuns    = 50
 	// remember is how long a repeated event is dropped at the door. It saves
@@ -75,7 +76,7 @@ func Open(ctx context.Context, url string) (*Store, error) {
 	s.rdb = redis.NewClient(opts)
 	if err := s.Ping(ctx); err != nil {
 		s.rdb.Close()
-		return nil, fmt.Errorf("Redis at %s does not answer: check OKTASYNC_REDIS_URL and that it runs: %w", opts.Addr, err)
+		return nil, fmt.Errorf("no answer of Redis at %s: check OKTASYNC_REDIS_URL and that it runs: %w", opts.Addr, err)
 	}
 	return s, nil
 }
@@ -262,7 +263,7 @@ func (o *Org) Merge(ctx context.Context, b Batch) (Merged, error) {
 	control := map[string]any{
 		"observations": len(b.Observations), "asks": len(b.Asks),
 		"margin": b.Margin.Milliseconds(), "allowance": b.Allowance.Milliseconds(),
-		"keep": keepChanges, "keepDead": keepDead,
+		"keep": KeepChanges, "keepDead": keepDead,
 	}
 	if b.Mark != nil {
 		control["mark"] = b.Mark

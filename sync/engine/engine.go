@@ -1,15 +1,15 @@
-// Package engine keeps graphs in step with Okta orgs. Hook, read and list take
-// one path: observations, merged atomically, whose changes readers follow.
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"iter"
+	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
-	"github.com/oktasync/oktasync/sync/graph"
+	"github.com/oktasync/oktasync/state"
 	"github.com/oktasync/oktasync/sync/okta"
 )
 
@@ -68,7 +68,7 @@ type Run struct {
 	State     RunState            `json:"state"`
 	StartedAt time.Time           `json:"startedAt"`
 	EndedAt   *time.Time          `json:"endedAt,omitempty"`
-	Progress  map[string]Progress `json:"progress"` // by family: account, users, groups, apps, factors
+	Progress  map[string]Progress `json:"progress"` // by family: account, users, groups, members, apps, assignments, factors
 	Changes   int64               `json:"changes"`  // records whose part of the graph the run changed
 	Errors    []RunError          `json:"errors,omitempty"`
 }
@@ -97,65 +97,131 @@ type Config struct {
 	ReadMargin    time.Duration // default 1s
 	ListAllowance time.Duration // default 30s
 	AllowInsecure bool          // http and private addresses as org URL
+	Clock         func() time.Time // the local clock; nil: time.Now
 	Log           *slog.Logger
 }
 
+// withDefaults fills in what was left out.
+func (c Config) withDefaults() Config {
+	c.Share = cmp.Or(c.Share, 0.5)
+	c.MaxInFlight = cmp.Or(c.MaxInFlight, 10)
+	c.ReadMargin = cmp.Or(c.ReadMargin, time.Second)
+	c.ListAllowance = cmp.Or(c.ListAllowance, 30*time.Second)
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
 // Engine works for all instances.
-type Engine struct{}
+type Engine struct {
+	cfg   Config
+	store *state.Store
+	seal  sealer
+
+	changed chan struct{} // an instance was registered, or a run started
+	mu      sync.Mutex
+	orgs    map[string]*org // those at work
+}
 
 // New opens the store. Close it after Run has returned.
-func New(ctx context.Context, cfg Config) (*Engine, error) { panic("stub") }
+func New(ctx context.Context, cfg Config) (*Engine, error) {
+	cfg = cfg.withDefaults()
+	seal, err := newSealer(cfg.SecretKey, cfg.RedisURL == "")
+	if err != nil {
+		return nil, err
+	}
+	store, err := state.Open(ctx, cfg.RedisURL)
+	if err != nil {
+		return nil, err
+	}
+	return &Engine{cfg: cfg, store: store, seal: seal, changed: make(chan struct{}, 1), orgs: map[string]*org{}}, nil
+}
 
 // Close closes the store.
-func (e *Engine) Close() error { panic("stub") }
+func (e *Engine) Close() error { return e.store.Close() }
 
 // Embedded tells whether the state is in memory only.
-func (e *Engine) Embedded() bool { panic("stub") }
-
-// Run works until ctx ends, then returns nil once nothing is under way.
-func (e *Engine) Run(ctx context.Context) error { panic("stub") }
+func (e *Engine) Embedded() bool { return e.store.Embedded() }
 
 // Ready returns nil when the store answers.
-func (e *Engine) Ready(ctx context.Context) error { panic("stub") }
+func (e *Engine) Ready(ctx context.Context) error { return unavailable(e.store.Ping(ctx)) }
 
-// Register adds or updates an instance.
-func (e *Engine) Register(ctx context.Context, in Instance) error { panic("stub") }
+// unavailable marks an error of the store.
+func unavailable(err error) error {
+	if err == nil || errors.Is(err, ErrUnavailable) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrUnavailable, err)
+}
 
-// HookSecrets returns the secrets that deliveries of the instance may carry.
-func (e *Engine) HookSecrets(ctx context.Context, instance string) ([]string, error) { panic("stub") }
+// look is how often the instances are looked at without being told of a change:
+// another process may have registered one, or started a run.
+const look = time.Second
+
+// Run works until ctx ends, then returns nil once nothing is under way.
+func (e *Engine) Run(ctx context.Context) error {
+	var group sync.WaitGroup
+	defer group.Wait()
+	tick := time.NewTicker(look)
+	defer tick.Stop()
+	for {
+		if err := e.employ(ctx, &group); err != nil && ctx.Err() == nil {
+			e.cfg.Log.Error("instances cannot be read: is Redis running?", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-e.changed:
+		case <-tick.C:
+		}
+	}
+}
+
+// employ sees to it that every instance has one org at work, with the settings it has now.
+func (e *Engine) employ(ctx context.Context, group *sync.WaitGroup) error {
+	ids, err := e.store.Instances(ctx)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		settings, err := e.store.Org(id).Instance(ctx)
+		if err != nil {
+			return fmt.Errorf("instance %s: %w", id, err)
+		}
+		e.mu.Lock()
+		old := e.orgs[id]
+		e.mu.Unlock()
+		if old != nil {
+			if string(old.settings) == string(settings) {
+				old.wake()
+				continue
+			}
+			old.stop() // and wait: two must not work on one instance
+			<-old.stopped
+		}
+		o := e.newOrg(ctx, id, settings)
+		e.mu.Lock()
+		e.orgs[id] = o
+		e.mu.Unlock()
+		group.Go(o.work)
+	}
+	return nil
+}
+
+// notify makes Run look at the instances now.
+func (e *Engine) notify() {
+	select {
+	case e.changed <- struct{}{}:
+	default:
+	}
+}
 
 // Accept stores a delivery in one atomic step. Once it returns nil the events
 // survive a crash of the process.
-func (e *Engine) Accept(ctx context.Context, instance string, d okta.Delivery) error { panic("stub") }
-
-// StartRun starts a reconcile, or returns the one that is running.
-func (e *Engine) StartRun(ctx context.Context, instance, mode, trigger string) (Run, error) {
-	panic("stub")
+func (e *Engine) Accept(ctx context.Context, instance string, d okta.Delivery) error {
+	return unavailable(accept(ctx, e.store.Org(instance), d))
 }
-
-// Instances, Instance, Runs (newest first) and RunByID tell the state.
-func (e *Engine) Instances(ctx context.Context) ([]InstanceStatus, error)         { panic("stub") }
-func (e *Engine) Instance(ctx context.Context, id string) (InstanceStatus, error) { panic("stub") }
-func (e *Engine) Runs(ctx context.Context, instance string) ([]Run, error)        { panic("stub") }
-func (e *Engine) RunByID(ctx context.Context, id string) (Run, error)             { panic("stub") }
-
-// Graph yields every object of the graph, entities of a record before its edges.
-func (e *Engine) Graph(ctx context.Context, instance string) iter.Seq2[graph.Object, error] {
-	panic("stub")
-}
-
-// FeedChange is a change and its position in the feed.
-type FeedChange struct {
-	Position string
-	Change   graph.Change
-}
-
-// Changes returns what follows the position, waiting up to wait for the first;
-// nothing within that time is no error. The position "" is the oldest kept
-// change, "$" the end: LastPosition resolves it.
-func (e *Engine) Changes(ctx context.Context, instance, position string, wait time.Duration) ([]FeedChange, error) {
-	panic("stub")
-}
-
-// LastPosition returns the position of the newest change.
-func (e *Engine) LastPosition(ctx context.Context, instance string) (string, error) { panic("stub") }

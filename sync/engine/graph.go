@@ -1,0 +1,195 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/oktasync/oktasync/state"
+	"github.com/oktasync/oktasync/sync/convert"
+	"github.com/oktasync/oktasync/sync/graph"
+	"github.com/oktasync/oktasync/sync/record"
+)
+
+// chunk is how many records are read of the store at once.
+const chunk = 500
+
+// project returns the graph objects of a part of the graph.
+func project(org convert.Org, id string, p state.Part) []graph.Object {
+	if !p.Present {
+		return nil
+	}
+	return convert.Project(org, record.ID(id), &record.Projection{Content: p.Content, MFA: p.MFA, Everyone: p.Everyone})
+}
+
+// Graph yields every object of the graph, entities of a record before its edges.
+// Changes made meanwhile may be in it or not: follow the changes from the
+// position that LastPosition gave before.
+func (e *Engine) Graph(ctx context.Context, instance string) iter.Seq2[graph.Object, error] {
+	return func(yield func(graph.Object, error) bool) {
+		in, err := e.instance(ctx, instance)
+		if err != nil {
+			yield(graph.Object{}, err)
+			return
+		}
+		walk := walker{ctx: ctx, st: e.store.Org(instance), org: convert.NewOrg(in.OrgURL, in.Name), yield: yield}
+		for _, scope := range []record.Scope{record.AccountScope, record.Users, record.Groups, record.Apps} {
+			if !walk.scope(scope) {
+				return
+			}
+		}
+	}
+}
+
+type walker struct {
+	ctx   context.Context
+	st    *state.Org
+	org   convert.Org
+	yield func(graph.Object, error) bool
+}
+
+// scope yields the objects of a scope, and of those that its records own.
+func (w walker) scope(scope record.Scope) bool {
+	for cursor := "0"; ; {
+		seen, next, err := w.st.Graph(w.ctx, string(scope), cursor, chunk)
+		if err != nil {
+			w.yield(graph.Object{}, unavailable(fmt.Errorf("read %s: %w", scope, err)))
+			return false
+		}
+		for _, s := range seen {
+			for _, object := range project(w.org, s.ID, s.Part) {
+				if !w.yield(object, nil) {
+					return false
+				}
+			}
+			id := record.ID(s.ID)
+			if id.Kind() == record.KindUser {
+				continue // its factors came with it
+			}
+			for _, owned := range id.Owns() {
+				if !w.scope(owned) {
+					return false
+				}
+			}
+		}
+		if cursor = next; cursor == "0" {
+			return true
+		}
+	}
+}
+
+// FeedChange is a change and its position in the feed.
+type FeedChange struct {
+	Position string
+	Change   graph.Change
+}
+
+// Changes returns what follows the position, waiting up to wait for the first;
+// nothing within that time is no error. The position "" is before the oldest
+// kept change.
+func (e *Engine) Changes(ctx context.Context, instance, position string, wait time.Duration) ([]FeedChange, error) {
+	in, err := e.instance(ctx, instance)
+	if err != nil {
+		return nil, err
+	}
+	st, org := e.store.Org(instance), convert.NewOrg(in.OrgURL, in.Name)
+	after, skip := "0-0", 0
+	if position != "" {
+		if after, skip, err = parsePosition(position); err != nil {
+			return nil, err
+		}
+		first, last, err := st.ChangesSpan(ctx)
+		if err != nil {
+			return nil, unavailable(err)
+		}
+		sizes, err := st.Sizes(ctx)
+		if err != nil {
+			return nil, unavailable(err)
+		}
+		// Trimming begins at a known length: below it, nothing was lost.
+		if less(last, after) && skip == 0 || less(after, first) && sizes.Changes >= state.KeepChanges {
+			return nil, fmt.Errorf("%w: %s", ErrStalePosition, position)
+		}
+	}
+	deadline := time.Now().Add(wait)
+	for {
+		transitions, err := st.Changes(ctx, after, chunk, max(time.Until(deadline), 0))
+		if err != nil {
+			return nil, unavailable(err)
+		}
+		var changes []FeedChange
+		for _, t := range transitions {
+			after = t.Position
+			diff := graph.Diff(project(org, t.ID, t.Before), project(org, t.ID, t.After))
+			for i, c := range diff {
+				if i < skip {
+					continue
+				}
+				c.AsOf, c.Source, c.Cause = time.UnixMilli(t.AsOf).UTC(), t.Source, t.Cause
+				at := t.Position
+				if i < len(diff)-1 {
+					at = fmt.Sprintf("%s.%d", at, i+1)
+				}
+				changes = append(changes, FeedChange{at, c})
+			}
+			skip = 0
+		}
+		// Transitions may show nothing: go on behind them.
+		if len(changes) > 0 || len(transitions) == 0 && !time.Now().Before(deadline) {
+			return changes, nil
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// LastPosition returns the position of the newest change.
+func (e *Engine) LastPosition(ctx context.Context, instance string) (string, error) {
+	if _, err := e.instance(ctx, instance); err != nil {
+		return "", err
+	}
+	_, last, err := e.store.Org(instance).ChangesSpan(ctx)
+	return last, unavailable(err)
+}
+
+// parsePosition: the id of an entry of the changes, of which all was given; or
+// with .n behind it, n changes.
+func parsePosition(position string) (after string, skip int, err error) {
+	id, n, partial := strings.Cut(position, ".")
+	ms, seq, ok := parseEntry(id)
+	if !ok {
+		return "", 0, fmt.Errorf("%w: %.64q is no position of this feed", ErrStalePosition, position)
+	}
+	if !partial {
+		return id, 0, nil
+	}
+	if skip, err = strconv.Atoi(n); err != nil || skip < 0 {
+		return "", 0, fmt.Errorf("%w: %.64q is no position of this feed", ErrStalePosition, position)
+	}
+	switch { // the entry itself is to be read again
+	case seq > 0:
+		seq--
+	case ms > 0:
+		ms, seq = ms-1, math.MaxUint64
+	}
+	return fmt.Sprintf("%d-%d", ms, seq), skip, nil
+}
+
+func parseEntry(id string) (ms, seq uint64, ok bool) {
+	a, b, found := strings.Cut(id, "-")
+	ms, err1 := strconv.ParseUint(a, 10, 64)
+	seq, err2 := strconv.ParseUint(b, 10, 64)
+	return ms, seq, found && err1 == nil && err2 == nil
+}
+
+// less orders the ids of entries.
+func less(a, b string) bool {
+	ms1, seq1, _ := parseEntry(a)
+	ms2, seq2, _ := parseEntry(b)
+	return ms1 < ms2 || ms1 == ms2 && seq1 < seq2
+}
