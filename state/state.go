@@ -46,6 +46,10 @@ const (
 	remember = 2 * time.Hour
 )
 
+// ErrRefused says that a script could not take its arguments: the same again
+// will not help.
+var ErrRefused = errors.New("the store refuses the batch")
+
 // ErrNotFound says that what was asked for is not stored.
 var ErrNotFound = errors.New("not found")
 
@@ -312,6 +316,10 @@ func (o *Org) Merge(ctx context.Context, b Batch) (Merged, error) {
 	}
 	reply, err := mergeScript.Run(ctx, o.s.rdb, []string{o.prefix}, args...).Slice()
 	if err != nil {
+		var answer redis.Error
+		if errors.As(err, &answer) && strings.Contains(err.Error(), "script") && !strings.HasPrefix(err.Error(), "BUSY") {
+			return Merged{}, fmt.Errorf("%w: %w", ErrRefused, err)
+		}
 		return Merged{}, err
 	}
 	transitions, _ := reply[0].(int64)

@@ -1,0 +1,321 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/oktasync/oktasync/state"
+	"github.com/oktasync/oktasync/sync/okta"
+	"github.com/oktasync/oktasync/sync/record"
+)
+
+// listing is the reading of one scope, page by page, each merged as it comes.
+type listing struct {
+	scope  record.Scope
+	cause  record.Cause
+	delay  time.Duration  // by which the scope's lists may lag
+	exceed record.Version // what an ask wants exceeded; 0 in a run
+	cell   *state.Cell    // where a run keeps its place; nil outside a run
+	tally  *tally         // likewise
+}
+
+// place is how far a listing came.
+type place struct {
+	Link  string `json:"link"`
+	AsOf  int64  `json:"asOf"` // of the list, ms
+	Items int64  `json:"items"`
+}
+
+// page is what one answer of a list says.
+type page struct {
+	observations []record.Observation
+	asks         []record.Ask
+	follow       []state.Cell // scopes to read next, in a run
+	items        int
+	next         string
+	start        time.Time
+}
+
+// errEmpty: what cannot be empty came back empty.
+var errEmpty = errors.New("Okta answered with an empty list, though there must be some: nothing is deleted. " +
+	"Check that the token's owner still has an admin role that may read all of them")
+
+// list reads the scope to its end. Only then its watermark moves.
+func (o *org) list(ctx context.Context, l *listing) error {
+	var at place
+	if l.cell != nil && l.cell.Value != "" {
+		if err := json.Unmarshal([]byte(l.cell.Value), &at); err != nil {
+			return fmt.Errorf("place in %s: %w", l.scope, err)
+		}
+	}
+	var guard okta.LinkGuard
+	for {
+		p, err := o.page(ctx, l.scope, at.Link)
+		var refused *okta.Error
+		switch {
+		case okta.IsNotFound(err) && at.Link == "":
+			return o.ownerGone(ctx, l)
+		case l.cell != nil && at.Link != "" && at.Link == l.place().Link && errors.As(err, &refused) &&
+			(refused.Status == http.StatusBadRequest || refused.Status == http.StatusNotFound):
+			at, l.cell.Value = place{}, "" // the kept link is too old: from the start
+			continue
+		case err != nil:
+			return err
+		}
+		asOf := p.start.Add(-l.delay).UnixMilli()
+		if at.Link == "" {
+			at.AsOf = asOf
+		}
+		at.Items += int64(p.items)
+		for i := range p.observations {
+			p.observations[i].Version = record.AsRead(max(at.AsOf, asOf))
+		}
+		b := batch{observations: p.observations, asks: p.asks, cause: l.cause}
+		if l.cell != nil {
+			b.Set = p.follow
+		}
+		at.Link = p.next
+		if p.next != "" {
+			if err := guard.Check(p.next); err != nil {
+				return err
+			}
+			if l.cell != nil {
+				kept, err := json.Marshal(at)
+				if err != nil {
+					return err
+				}
+				b.Set = append(b.Set, state.Cell{Hash: l.cell.Hash, Field: l.cell.Field, Value: string(kept)})
+			}
+			merged, err := o.merge(ctx, b)
+			if err != nil {
+				return err
+			}
+			l.tally.add(p.items, merged.Transitions)
+			continue
+		}
+		if err := o.plausible(ctx, l.scope, at.Items); err != nil {
+			return err
+		}
+		if l.cell != nil {
+			b.Done = []state.Cell{*l.cell}
+		}
+		return o.complete(ctx, l, b, at.AsOf, p.items)
+	}
+}
+
+func (l *listing) place() (at place) {
+	_ = json.Unmarshal([]byte(l.cell.Value), &at)
+	return at
+}
+
+// complete merges the last page and judges by the list what it did not hold.
+func (o *org) complete(ctx context.Context, l *listing, b batch, asOf int64, items int) error {
+	if l.scope == record.AccountScope {
+		b.Delete, b.Done = b.Done, nil
+		merged, err := o.merge(ctx, b)
+		l.tally.add(items, merged.Transitions)
+		return err
+	}
+	for cursor := "0"; ; {
+		b.Mark = &state.Mark{Scope: string(l.scope), Millis: asOf, Cursor: cursor, Source: string(l.cause.Source), Cause: l.cause.ID}
+		merged, err := o.merge(ctx, b)
+		if err != nil {
+			return err
+		}
+		l.tally.add(items, merged.Transitions)
+		if cursor = merged.Cursor; cursor == "0" {
+			return nil
+		}
+		b, items = batch{Batch: state.Batch{Done: b.Done}}, 0
+	}
+}
+
+// ownerGone: Okta does not know whose list was asked for. The owner's own read
+// decides, and what it says holds for its lists.
+func (o *org) ownerGone(ctx context.Context, l *listing) error {
+	kind, owner, _ := strings.Cut(string(l.scope), "/")
+	ids := map[string]func(string) record.ID{
+		"members": record.Group, "appusers": record.App, "appgroups": record.App, "factors": record.User, "userapps": record.User}
+	of, ok := ids[kind]
+	if !ok {
+		return fmt.Errorf("Okta answers that there is no list of %s: check that the URL is that of the org", l.scope)
+	}
+	exceed := l.exceed
+	if exceed == 0 {
+		exceed = record.AsEvent(o.now().Add(-o.cfg.ListAllowance).UnixMilli())
+	}
+	b := batch{asks: []record.Ask{{Target: string(of(owner)), Exceed: exceed}}, cause: l.cause}
+	if l.cell != nil {
+		b.Delete = []state.Cell{*l.cell}
+	}
+	if kind == "userapps" { // of a user that is gone nothing more is asked
+		b.Mark = &state.Mark{Scope: string(l.scope), Millis: exceed.Millis() + 1, Cursor: "0", Source: string(l.cause.Source), Cause: l.cause.ID}
+	}
+	_, err := o.merge(ctx, b)
+	return err
+}
+
+// plausible refuses an empty list of what was not empty, and of users always:
+// the token itself belongs to one.
+func (o *org) plausible(ctx context.Context, scope record.Scope, items int64) error {
+	if items > 0 || !scope.Confirmed() || scope == record.AccountScope {
+		return nil
+	}
+	known, err := o.st.Count(ctx, string(scope))
+	if err != nil {
+		return err
+	}
+	if known > 0 || scope == record.Users {
+		return errEmpty
+	}
+	return nil
+}
+
+// page reads one page of a scope and converts it.
+func (o *org) page(ctx context.Context, scope record.Scope, link string) (page, error) {
+	kind, owner, _ := strings.Cut(string(scope), "/")
+	switch kind {
+	case "account":
+		r, err := o.client.Support(ctx)
+		if okta.IsForbidden(err) { // it wants a super admin: not an error
+			now, _ := o.client.Now()
+			return page{observations: []record.Observation{o.convert.Account(nil)}, items: 1, start: now}, nil
+		}
+		return page{observations: []record.Observation{o.convert.Account(&r.Value)}, items: 1, start: r.Start}, err
+	case "users":
+		return convertPage(o.client.Users(ctx, link))(func(p *page, u okta.User) {
+			p.observations = append(p.observations, o.convert.User(u, o.factors))
+			if o.factors && u.Status != okta.StatusStaged && u.Status != okta.StatusDeprovisioned {
+				p.follow = append(p.follow, pending(record.Factors(u.ID)))
+			}
+		})
+	case "groups":
+		return convertPage(o.client.Groups(ctx, link))(func(p *page, g okta.Group) {
+			ob := o.convert.Group(g)
+			p.observations = append(p.observations, ob)
+			if !g.Everyone() && len(ob.Empty) == 0 {
+				p.follow = append(p.follow, pending(record.Members(g.ID)))
+			}
+		})
+	case "apps":
+		return convertPage(o.client.Applications(ctx, link))(func(p *page, a okta.Application) {
+			ob := o.convert.Application(a)
+			p.observations = append(p.observations, ob)
+			if ob.Present {
+				p.follow = append(p.follow, pending(record.AppUsers(a.ID)), pending(record.AppGroups(a.ID)))
+			}
+		})
+	case "members":
+		return convertPage(o.client.GroupMembers(ctx, owner, link))(func(p *page, u okta.Ref) {
+			p.observations = append(p.observations, o.convert.Member(owner, u.ID))
+		})
+	case "appusers":
+		return convertPage(o.client.AppUsers(ctx, owner, link))(func(p *page, u okta.AppUser) {
+			p.observations = append(p.observations, o.convert.AppUser(owner, u))
+		})
+	case "appgroups":
+		return o.appGroupsPage(ctx, owner)
+	case "factors":
+		return convertPage(o.client.Factors(ctx, owner))(func(p *page, f okta.Factor) {
+			p.observations = append(p.observations, o.convert.Factor(owner, f))
+		})
+	case "userapps":
+		return convertPage(o.client.UserApps(ctx, owner, link))(func(p *page, a okta.UserApp) {
+			p.observations = append(p.observations, o.convert.AppUser(a.App.ID, a.User))
+		})
+	case "changed":
+		return o.changedPage(ctx, scope, link)
+	}
+	return page{}, fmt.Errorf("no list of %s is known", scope)
+}
+
+// convertPage turns a page of Okta's into ours, item by item.
+func convertPage[T any](p okta.Page[T], err error) func(func(*page, T)) (page, error) {
+	return func(convert func(*page, T)) (page, error) {
+		if err != nil {
+			return page{}, err
+		}
+		out := page{items: len(p.Items), next: p.Next, start: p.Start}
+		for _, item := range p.Items {
+			convert(&out, item)
+		}
+		return out, nil
+	}
+}
+
+// appGroupsPage reads all pages: one group can have rows on several.
+func (o *org) appGroupsPage(ctx context.Context, app string) (page, error) {
+	var all page
+	rows := map[string][]okta.AppGroup{}
+	var guard okta.LinkGuard
+	for link := ""; ; {
+		p, err := o.client.AppGroups(ctx, app, link)
+		if err != nil {
+			if link != "" && okta.IsNotFound(err) {
+				err = fmt.Errorf("the list broke off: %w", err)
+			}
+			return page{}, err
+		}
+		if link == "" {
+			all.start = p.Start
+		}
+		all.items += len(p.Items)
+		for _, row := range p.Items {
+			rows[row.ID] = append(rows[row.ID], row)
+		}
+		if link = p.Next; link == "" {
+			break
+		}
+		if err := guard.Check(link); err != nil {
+			return page{}, err
+		}
+	}
+	for _, of := range rows {
+		all.observations = append(all.observations, o.convert.AppGroup(app, of))
+	}
+	return all, nil
+}
+
+// changedPage lists what changed since the last list of the same kind.
+func (o *org) changedPage(ctx context.Context, scope record.Scope, link string) (page, error) {
+	whole := record.Users
+	if scope == record.ChangedGroups {
+		whole = record.Groups
+	}
+	var since int64
+	for _, s := range []record.Scope{whole, scope} {
+		ms, err := o.st.Watermark(ctx, string(s))
+		if err != nil {
+			return page{}, err
+		}
+		since = max(since, ms)
+	}
+	from := time.UnixMilli(since).UTC()
+	if scope == record.ChangedUsers {
+		return convertPage(o.client.UsersChangedSince(ctx, from, link))(func(p *page, u okta.User) {
+			p.observations = append(p.observations, o.convert.User(u, o.factors))
+		})
+	}
+	var failed error
+	p, err := convertPage(o.client.GroupsChangedSince(ctx, from, link))(func(p *page, g okta.Group) {
+		ob := o.convert.Group(g)
+		p.observations = append(p.observations, ob)
+		moved, err := time.Parse(time.RFC3339, g.LastMembershipUpdated)
+		if g.Everyone() || len(ob.Empty) > 0 || err != nil {
+			return
+		}
+		mark, err := o.st.Watermark(ctx, string(record.Members(g.ID)))
+		if err != nil {
+			failed = err
+		}
+		if moved.UnixMilli() >= mark {
+			p.asks = append(p.asks, record.Ask{Target: string(record.Members(g.ID)), Exceed: record.AsEvent(moved.UnixMilli())})
+		}
+	})
+	return p, errors.Join(err, failed)
+}

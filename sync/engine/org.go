@@ -1,0 +1,299 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/oktasync/oktasync/state"
+	"github.com/oktasync/oktasync/sync/convert"
+	"github.com/oktasync/oktasync/sync/okta"
+	"github.com/oktasync/oktasync/sync/record"
+)
+
+// org is one instance at work.
+type org struct {
+	id       string
+	settings []byte // as stored: others mean another org
+	cfg      Config
+	log      *slog.Logger
+	st       *state.Org
+	open     func(id string, settings []byte) (Instance, error)
+
+	ctx     context.Context
+	stop    context.CancelFunc
+	stopped chan struct{}
+
+	factors bool
+	convert convert.Org
+	client  *okta.Client
+
+	asked   chan struct{} // something may be due to be read again
+	started chan struct{} // a run may have been started
+
+	mu      sync.Mutex
+	trying  map[string]bool // targets being read again
+	failed  map[string]int  // tries of a target that did not answer it
+	problem string          // as stored in the facts
+	reading sync.WaitGroup
+}
+
+func (e *Engine) newOrg(ctx context.Context, id string, settings []byte) *org {
+	o := &org{
+		id: id, settings: settings, cfg: e.cfg, log: e.cfg.Log.With("instance", id), st: e.store.Org(id), open: e.openInstance,
+		stopped: make(chan struct{}),
+		asked:   make(chan struct{}, 1), started: make(chan struct{}, 1),
+		trying: map[string]bool{}, failed: map[string]int{},
+	}
+	o.ctx, o.stop = context.WithCancel(ctx)
+	return o
+}
+
+// wake makes the loops look for work that another part, or process, has left.
+func (o *org) wake() {
+	for _, c := range []chan struct{}{o.asked, o.started} {
+		select {
+		case c <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// work runs the loops until the org is stopped.
+func (o *org) work() {
+	defer close(o.stopped)
+	defer o.stop()
+	if err := o.prepare(); err != nil {
+		if o.ctx.Err() == nil {
+			o.log.Error("instance cannot work", "err", err)
+			o.setProblem(err.Error())
+			<-o.ctx.Done()
+		}
+		return
+	}
+	defer o.client.Close()
+	var loops sync.WaitGroup
+	loops.Go(func() { o.loop("inbox", o.inboxRound) })
+	loops.Go(func() { o.loop("refresh", o.refreshRound) })
+	loops.Go(func() { o.loop("reconcile", o.reconcileRound) })
+	loops.Wait()
+	o.reading.Wait()
+}
+
+// loop repeats a round. A failure, of the store in the first place, is logged
+// when it begins, and the round tried again each second.
+func (o *org) loop(name string, round func() error) {
+	failing := false
+	for o.ctx.Err() == nil {
+		err := round()
+		if err == nil {
+			failing = false
+			continue
+		}
+		if o.ctx.Err() != nil {
+			return
+		}
+		if !failing {
+			o.log.Error("work stands still until this is mended", "loop", name, "err", err)
+		}
+		failing = true
+		select {
+		case <-o.ctx.Done():
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// prepare opens the settings and makes the account known: everything hangs on it.
+func (o *org) prepare() error {
+	in, err := o.open(o.id, o.settings)
+	if err != nil {
+		return err
+	}
+	o.factors = in.Factors
+	o.convert = convert.NewOrg(in.OrgURL, in.Name)
+	if o.client, err = okta.NewClient(o.ctx, okta.ClientConfig{
+		OrgURL: in.OrgURL, Token: in.Token, AllowInsecure: o.cfg.AllowInsecure,
+		Share: o.cfg.Share, MaxInFlight: o.cfg.MaxInFlight, Clock: o.cfg.Clock, Log: o.log,
+	}); err != nil {
+		return err
+	}
+	account := o.convert.Account(nil)
+	account.Version = record.AsRead(1) // any reading is newer
+	_, err = o.merge(o.ctx, batch{observations: []record.Observation{account}, cause: record.Cause{Source: record.FromReconcile}})
+	return err
+}
+
+// setProblem keeps what keeps the instance from working, for its status; "" for nothing.
+func (o *org) setProblem(problem string) {
+	o.mu.Lock()
+	same := o.problem == problem
+	o.problem = problem
+	o.mu.Unlock()
+	if !same {
+		if err := o.st.SetFact(context.WithoutCancel(o.ctx), "problem", problem); err != nil {
+			o.log.Warn("problem could not be kept for the instance's state", "err", err)
+		}
+	}
+}
+
+// batch is what a page, a read or some events say.
+type batch struct {
+	state.Batch
+	observations []record.Observation
+	asks         []record.Ask
+	cause        record.Cause // of what has none of its own
+}
+
+func (o *org) merge(ctx context.Context, b batch) (state.Merged, error) {
+	for _, ob := range b.observations {
+		cause := ob.Cause
+		if cause.Source == "" {
+			cause = b.cause
+		}
+		empty := make([]string, len(ob.Empty))
+		for i, scope := range ob.Empty {
+			empty[i] = string(scope)
+		}
+		b.Observations = append(b.Observations, state.Observation{ID: string(ob.ID), Version: int64(ob.Version), Present: ob.Present,
+			Content: ob.Content, Empty: empty, Source: string(cause.Source), Cause: cause.ID})
+	}
+	for _, a := range b.asks {
+		cause := a.Cause
+		if cause.Source == "" {
+			cause = b.cause
+		}
+		b.Asks = append(b.Asks, state.Ask{Target: a.Target, Exceed: int64(a.Exceed), Source: string(cause.Source), Cause: cause.ID})
+	}
+	b.Margin, b.Allowance = o.cfg.ReadMargin, o.cfg.ListAllowance
+	return o.st.Merge(ctx, b.Batch)
+}
+
+// now is Okta's clock, or ours while none of its answers has told it.
+func (o *org) now() time.Time {
+	now, _ := o.client.Now()
+	if now.IsZero() {
+		return o.cfg.Clock()
+	}
+	return now
+}
+
+// future is how far ahead of Okta's clock an event may be stamped.
+const future = time.Minute
+
+// inboxBatch is how many events are taken in at once.
+const inboxBatch = 500
+
+// accept stores a delivery.
+func accept(ctx context.Context, st *state.Org, d okta.Delivery) error {
+	events := make([]state.Event, len(d.Events))
+	for i, e := range d.Events {
+		body, err := json.Marshal(e)
+		if err != nil {
+			return err
+		}
+		events[i] = state.Event{UUID: e.UUID, Source: string(record.FromHook), Body: body}
+	}
+	dead := make([]state.Dead, len(d.Bad))
+	for i, bad := range d.Bad {
+		dead[i] = state.Dead{Event: bad.Raw, Reason: bad.Reason}
+	}
+	if len(events)+len(dead) == 0 {
+		return nil
+	}
+	_, err := st.Accept(ctx, events, dead)
+	return err
+}
+
+func (o *org) inboxRound() error {
+	_, err := o.takeIn(o.ctx, time.Second)
+	return err
+}
+
+// takeIn merges the oldest events of the inbox and returns how many.
+func (o *org) takeIn(ctx context.Context, wait time.Duration) (int, error) {
+	events, err := o.st.Inbox(ctx, inboxBatch, wait)
+	if err != nil || len(events) == 0 {
+		return 0, err
+	}
+	err = o.mergeEvents(ctx, events)
+	if errors.Is(err, state.ErrRefused) && len(events) > 1 {
+		for _, e := range events { // the store refuses the batch: find the event that it cannot take
+			if err = o.mergeEvents(ctx, []state.Event{e}); err != nil && !errors.Is(err, state.ErrRefused) {
+				return 0, err
+			}
+			if err != nil {
+				if err = o.bury(ctx, e, err); err != nil {
+					return 0, err
+				}
+			}
+		}
+	} else if errors.Is(err, state.ErrRefused) {
+		err = o.bury(ctx, events[0], err)
+	}
+	if err != nil {
+		return 0, err
+	}
+	o.wake()
+	return len(events), nil
+}
+
+// bury makes a dead letter of an event that the store cannot take.
+func (o *org) bury(ctx context.Context, e state.Event, why error) error {
+	o.log.Error("event became a dead letter", "err", why)
+	_, err := o.merge(ctx, batch{Batch: state.Batch{Inbox: e.ID, Dead: []state.Dead{{Event: e.Body, Reason: why.Error()}}}})
+	return err
+}
+
+func (o *org) mergeEvents(ctx context.Context, events []state.Event) error {
+	b := batch{Batch: state.Batch{Inbox: events[len(events)-1].ID}}
+	for _, stored := range events {
+		var e okta.Event
+		err := json.Unmarshal(stored.Body, &e)
+		var effect convert.Effect
+		if err == nil {
+			effect, err = convert.Event(e)
+		}
+		if err == nil && o.ahead(ctx, e.Published) {
+			err = errors.New("it is stamped more than a minute in the future of Okta's clock")
+		}
+		if err != nil {
+			o.log.Warn("event became a dead letter", "uuid", e.UUID, "type", e.Type, "err", err)
+			b.Dead = append(b.Dead, state.Dead{Event: stored.Body, Reason: err.Error()})
+			continue
+		}
+		for i := range effect.Observations {
+			effect.Observations[i].Cause = record.Cause{Source: record.Source(stored.Source), ID: e.UUID}
+		}
+		for i := range effect.Asks {
+			effect.Asks[i].Cause = record.Cause{Source: record.FromRead, ID: e.UUID}
+		}
+		b.observations = append(b.observations, effect.Observations...)
+		b.asks = append(b.asks, effect.Asks...)
+	}
+	_, err := o.merge(ctx, b)
+	return err
+}
+
+// ahead tells whether a time is too far in Okta's future. Our own clock is no
+// judge of that: if it alone says so, Okta is asked for its time.
+func (o *org) ahead(ctx context.Context, published time.Time) bool {
+	if _, known := o.client.Now(); !known && published.After(o.now().Add(future)) {
+		if err := o.learnClock(ctx); err != nil {
+			return false
+		}
+	}
+	return published.After(o.now().Add(future))
+}
+
+// learnClock makes a small call for the time in its answer.
+func (o *org) learnClock(ctx context.Context) error {
+	_, err := o.client.Support(okta.WithPriority(ctx))
+	if _, known := o.client.Now(); known {
+		return nil // refused perhaps, but answered
+	}
+	return err
+}

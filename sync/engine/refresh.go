@@ -1,0 +1,300 @@
+package engine
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/oktasync/oktasync/state"
+	"github.com/oktasync/oktasync/sync/okta"
+	"github.com/oktasync/oktasync/sync/record"
+)
+
+const (
+	refreshBatch = 256
+	maxBackoff   = 5 * time.Minute
+)
+
+// refreshRound starts what is due and waits until more may be.
+func (o *org) refreshRound() error {
+	if _, err := o.startDue(o.ctx); err != nil {
+		return err
+	}
+	if _, err := whole(o.ctx, o.st); err != nil {
+		return err
+	}
+	wait := time.Second
+	next, any, err := o.st.NextDue(o.ctx)
+	if err != nil {
+		return err
+	}
+	if any {
+		// What is due already is at work, or was put off.
+		wait = min(wait, max(time.UnixMilli(next).Sub(o.now()), 20*time.Millisecond))
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-o.ctx.Done():
+	case <-o.asked:
+	case <-timer.C:
+	}
+	return nil
+}
+
+// startDue starts to read again what is due, and returns how much that is.
+func (o *org) startDue(ctx context.Context) (started int, err error) {
+	if _, any, err := o.st.NextDue(ctx); err != nil || !any {
+		return 0, err
+	}
+	if _, known := o.client.Now(); !known {
+		if err := o.learnClock(ctx); err != nil { // due times are Okta's
+			o.report(err)
+			return 0, nil
+		}
+	}
+	asks, err := o.st.Due(ctx, o.now().UnixMilli(), refreshBatch)
+	if err != nil {
+		return 0, err
+	}
+	for _, a := range asks {
+		if user, ok := strings.CutPrefix(a.Target, "factors/"); ok {
+			// The user's status may say that there are none, and spare the call.
+			first, err := o.st.IsAsked(ctx, string(record.User(user)))
+			if err != nil {
+				return started, err
+			}
+			if first {
+				continue
+			}
+		}
+		o.mu.Lock()
+		busy := o.trying[a.Target] || len(o.trying) >= 4*o.cfg.MaxInFlight
+		if !busy {
+			o.trying[a.Target] = true
+		}
+		o.mu.Unlock()
+		if busy {
+			continue
+		}
+		started++
+		o.reading.Go(func() {
+			o.tryAsk(ctx, a)
+			o.mu.Lock()
+			delete(o.trying, a.Target)
+			o.mu.Unlock()
+			o.wake()
+		})
+	}
+	return started, nil
+}
+
+// tryAsk reads a target again. Only the merge strikes the ask off; one that is
+// left is tried later and later.
+func (o *org) tryAsk(ctx context.Context, a state.Ask) {
+	wait, err := o.readAgain(okta.WithPriority(ctx), a)
+	if ctx.Err() != nil {
+		return
+	}
+	left, storeErr := o.st.IsAsked(ctx, a.Target)
+	if err == nil {
+		err = storeErr
+	}
+	o.mu.Lock()
+	if err == nil && !left {
+		delete(o.failed, a.Target)
+		o.mu.Unlock()
+		return
+	}
+	n := o.failed[a.Target]
+	if wait == 0 {
+		o.failed[a.Target] = n + 1
+		wait = min(time.Second<<min(n, 16), maxBackoff)
+	}
+	o.mu.Unlock()
+	if err != nil {
+		o.log.Warn("reading again failed, will be tried later", "target", a.Target, "in", wait, "err", err)
+		o.report(err)
+	}
+	if err := o.st.Postpone(ctx, a.Target, o.now().Add(wait).UnixMilli()); err != nil {
+		o.log.Warn("reading again could not be put off", "target", a.Target, "err", err)
+	}
+}
+
+// report shows in the instance's state what needs somebody to act.
+func (o *org) report(err error) {
+	if okta.IsUnauthorized(err) {
+		o.setProblem(err.Error())
+	}
+}
+
+// readAgain reads a target. It may find that it is too early, and say how long
+// to wait.
+func (o *org) readAgain(ctx context.Context, a state.Ask) (wait time.Duration, err error) {
+	cause := record.Cause{Source: record.FromRead, ID: a.Cause}
+	if a.Target == "everyone" {
+		return 0, o.walkEveryone(ctx)
+	}
+	if record.IsScope(a.Target) {
+		scope := record.Scope(a.Target)
+		delay := o.cfg.ListAllowance
+		if strings.HasPrefix(a.Target, "factors/") {
+			delay = o.cfg.ReadMargin // read at the user's own address, not out of an index
+		}
+		return 0, o.list(ctx, &listing{scope: scope, cause: cause, delay: delay, exceed: record.Version(a.Exceed)})
+	}
+	id := record.ID(a.Target)
+	owner, member := id.Split()
+	delay := o.cfg.ReadMargin
+	var ob record.Observation
+	var start time.Time
+	switch id.Kind() {
+	case record.KindUser:
+		var r okta.Read[okta.User]
+		if r, err = o.client.User(ctx, member); err == nil && r.Found {
+			ob = o.convert.User(r.Value, o.factors)
+		}
+		start = r.Start
+	case record.KindGroup:
+		var r okta.Read[okta.Group]
+		if r, err = o.client.Group(ctx, member); err == nil && r.Found {
+			ob = o.convert.Group(r.Value)
+		}
+		start = r.Start
+	case record.KindApp:
+		var r okta.Read[okta.Application]
+		if r, err = o.client.Application(ctx, member); err == nil && r.Found {
+			ob = o.convert.Application(r.Value)
+		}
+		start = r.Start
+	case record.KindAppUser:
+		var r okta.Read[okta.AppUser]
+		if r, err = o.client.AppUser(ctx, owner, member); err == nil && r.Found {
+			ob = o.convert.AppUser(owner, r.Value)
+		}
+		start = r.Start
+	case record.KindAppGroup:
+		// A read by id shows one row; the roles of AWS stand in many.
+		aws, err := o.awsAccount(ctx, owner)
+		if err != nil {
+			return 0, err
+		}
+		if aws {
+			delay = o.cfg.ListAllowance
+			if wait := o.tooEarly(a, delay); wait > 0 {
+				return wait, nil
+			}
+			var rows []okta.AppGroup
+			if rows, start, err = o.appGroupRows(ctx, owner, member); err != nil && !okta.IsNotFound(err) {
+				return 0, err
+			}
+			if len(rows) > 0 {
+				ob = o.convert.AppGroup(owner, rows)
+			}
+			break
+		}
+		var r okta.Read[okta.AppGroup]
+		if r, err = o.client.AppGroup(ctx, owner, member); err != nil {
+			return 0, err
+		}
+		if r.Found {
+			ob = o.convert.AppGroup(owner, []okta.AppGroup{r.Value})
+		}
+		start = r.Start
+	case record.KindMember:
+		// Two events contradict each other: the user's groups decide, on this one.
+		delay = o.cfg.ListAllowance
+		var in bool
+		if in, start, err = o.isMember(ctx, owner, member); err == nil && in {
+			ob = o.convert.Member(owner, member)
+		}
+	case record.KindFactor:
+		return 0, o.list(ctx, &listing{scope: record.Factors(owner), cause: cause, delay: delay, exceed: record.Version(a.Exceed)})
+	case record.KindAccount:
+		return 0, o.list(ctx, &listing{scope: record.AccountScope, cause: cause, delay: delay})
+	}
+	if err != nil {
+		return 0, err
+	}
+	if ob.ID == "" {
+		ob.ID = id // absent
+	}
+	ob.ID = id // a login reads its user, an id itself
+	ob.Version = record.AsRead(start.Add(-delay).UnixMilli())
+	_, err = o.merge(ctx, batch{observations: []record.Observation{ob}, cause: cause})
+	return 0, err
+}
+
+// tooEarly is how long a read must wait to show what is asked for.
+func (o *org) tooEarly(a state.Ask, delay time.Duration) time.Duration {
+	due := time.UnixMilli(record.Version(a.Exceed).Millis()).Add(delay)
+	return max(due.Sub(o.now()), 0)
+}
+
+func (o *org) walkEveryone(ctx context.Context) error {
+	for cursor := "0"; ; {
+		merged, err := o.merge(ctx, batch{Batch: state.Batch{Everyone: cursor}})
+		if err != nil {
+			return err
+		}
+		if cursor = merged.Cursor; cursor == "0" {
+			return nil
+		}
+	}
+}
+
+// awsAccount tells whether the application has an AWS account, as far as is known.
+func (o *org) awsAccount(ctx context.Context, app string) (bool, error) {
+	content, err := o.st.Content(ctx, string(record.Apps), app)
+	return strings.Contains(string(content), `"awsAccount":`), err
+}
+
+// appGroupRows returns the rows of one group among all those of an application.
+func (o *org) appGroupRows(ctx context.Context, app, group string) (rows []okta.AppGroup, start time.Time, err error) {
+	var guard okta.LinkGuard
+	for link := ""; ; {
+		p, err := o.client.AppGroups(ctx, app, link)
+		if start.IsZero() {
+			start = p.Start
+		}
+		if err != nil {
+			return nil, start, err
+		}
+		for _, row := range p.Items {
+			if row.ID == group {
+				rows = append(rows, row)
+			}
+		}
+		if link = p.Next; link == "" {
+			return rows, start, nil
+		}
+		if err := guard.Check(link); err != nil {
+			return nil, start, err
+		}
+	}
+}
+
+func (o *org) isMember(ctx context.Context, group, user string) (in bool, start time.Time, err error) {
+	var guard okta.LinkGuard
+	for link := ""; ; {
+		p, err := o.client.UserGroups(ctx, user, link)
+		if start.IsZero() {
+			start = p.Start
+		}
+		if okta.IsNotFound(err) {
+			return false, start, nil // no such user
+		}
+		if err != nil {
+			return false, start, err
+		}
+		for _, g := range p.Items {
+			in = in || g.ID == group
+		}
+		if link = p.Next; link == "" {
+			return in, start, nil
+		}
+		if err := guard.Check(link); err != nil {
+			return false, start, err
+		}
+	}
+}
