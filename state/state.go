@@ -196,6 +196,21 @@ func (o *Org) Inbox(ctx context.Context, count int64, wait time.Duration) ([]Eve
 }
 
 func (o *Org) read(ctx context.Context, stream, after string, count int64, wait time.Duration) ([]redis.XMessage, error) {
+	if s := o.s; s.mini != nil && wait > 0 {
+		// The embedded server can stand still between a blocked read and a
+		// script: look again and again instead.
+		for deadline := time.Now().Add(wait); ; {
+			messages, err := o.read(ctx, stream, after, count, 0)
+			if err != nil || len(messages) > 0 || time.Now().After(deadline) {
+				return messages, err
+			}
+			select {
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			case <-time.After(5 * time.Millisecond):
+			}
+		}
+	}
 	if wait <= 0 {
 		wait = -1 // do not block
 	}

@@ -90,13 +90,13 @@ type RunError struct {
 
 // Config is what an Engine is made of.
 type Config struct {
-	RedisURL      string        // empty: embedded, in memory
-	SecretKey     []byte        // 32 bytes: seals tokens and hook secrets at rest
-	Share         float64       // of a rate-limit bucket, default 0.5
-	MaxInFlight   int           // calls to one org at once, default 10
-	ReadMargin    time.Duration // default 1s
-	ListAllowance time.Duration // default 30s
-	AllowInsecure bool          // http and private addresses as org URL
+	RedisURL      string           // empty: embedded, in memory
+	SecretKey     []byte           // 32 bytes: seals tokens and hook secrets at rest
+	Share         float64          // of a rate-limit bucket, default 0.5
+	MaxInFlight   int              // calls to one org at once, default 10
+	ReadMargin    time.Duration    // default 1s
+	ListAllowance time.Duration    // default 30s
+	AllowInsecure bool             // http and private addresses as org URL
 	Clock         func() time.Time // the local clock; nil: time.Now
 	Log           *slog.Logger
 }

@@ -123,7 +123,7 @@ func (o *org) prepare() error {
 	}
 	account := o.convert.Account(nil)
 	account.Version = record.AsRead(1) // any reading is newer
-	_, err = o.merge(o.ctx, batch{observations: []record.Observation{account}, cause: record.Cause{Source: record.FromReconcile}})
+	_, err = o.merge(o.ctx, batch{observations: []record.Observation{account}, cause: record.Cause{Source: record.FromReconcile, ID: "instance/" + o.id}})
 	return err
 }
 
