@@ -12,6 +12,7 @@
 //	hang:user/<user>     set: m<group>, a<app>: the edges of the user found in other scopes
 //	hang:group/<group>   set: the applications assigned to the group
 //	shared:<object>      sorted set: the records that give a graph object of several
+//	moved                hash: group → the newest event of its members, ms
 //	marks                hash: scope → watermark, ms
 //	refresh              hash: what to read again → version to exceed, source, cause
 //	due                  sorted set: the same by the time of the next try, ms

@@ -346,6 +346,7 @@ func (o *Org) Merge(ctx context.Context, b Batch) (Merged, error) {
 type Part struct {
 	Present  bool
 	MFA      *bool
+	Moved    int64 // of a group: the newest event of its members, ms
 	Everyone string
 	Content  []byte
 }
@@ -354,12 +355,16 @@ func parsePart(text string) Part {
 	if text == "" {
 		return Part{}
 	}
-	mfa, rest, _ := strings.Cut(text, ";")
+	taken, rest, _ := strings.Cut(text, ";")
 	everyone, content, _ := strings.Cut(rest, ";")
 	p := Part{Present: true, Everyone: everyone}
-	if mfa != "" {
-		enabled := mfa == "t"
+	switch taken {
+	case "":
+	case "t", "f":
+		enabled := taken == "t"
 		p.MFA = &enabled
+	default:
+		p.Moved, _ = strconv.ParseInt(taken, 10, 64)
 	}
 	if content != "" {
 		p.Content = []byte(content)

@@ -240,6 +240,7 @@ local function drop(r)
     redis.call('HDEL', prefix .. 'marks', scope .. r.member)
     marks[scope .. r.member] = nil
   end
+  if r.kind == 'group' then redis.call('HDEL', prefix .. 'moved', r.member) end
   forget(r)
 end
 
@@ -286,6 +287,16 @@ local function empty(scope, ms)
   if complete(scope, ms) then
     sweep(scope, redis.call('HGETALL', prefix .. 'rec:' .. scope))
   end
+end
+
+-- move notes that an event changed the members of a group, which shows in the
+-- group itself.
+local function move(r, ms)
+  if ms <= tonumber(redis.call('HGET', prefix .. 'moved', r.owner) or 0) then return end
+  local group = load('group/' .. r.owner)
+  local before = snapshot(group)
+  redis.call('HSET', prefix .. 'moved', r.owner, num(ms))
+  emit(group.id, before, snapshot(group))
 end
 
 local function observe(id, v, present, given, empties)
@@ -339,6 +350,7 @@ local function observe(id, v, present, given, empties)
   strike(id)
 
   local ms = math.floor(v / 2)
+  if old.kind == 'member' and v % 2 == 1 then move(old, ms) end
   for scope in string.gmatch(empties, '%S+') do empty(scope, ms) end
   if not present then
     if old.kind == 'user' then

@@ -118,6 +118,7 @@ end
 local function snapshot(r)
   if not visible(r) then return nil end
   local s = {content = content(r) or '', mfa = r.mfa, everyone = r.everyone}
+  if r.kind == 'group' then s.moved = redis.call('HGET', prefix .. 'moved', r.member) or '' end
   if r.kind == 'user' then
     s.person = decode(s.content).personKey
   elseif (r.kind == 'appuser' or r.kind == 'appgroup') and s.content ~= '' then
@@ -141,7 +142,7 @@ end
 
 local function encode(s)
   if not s then return '' end
-  return (s.mfa or '') .. ';' .. (s.everyone or '') .. ';' .. (s.content or '')
+  return (s.mfa or '') .. (s.moved or '') .. ';' .. (s.everyone or '') .. ';' .. (s.content or '')
 end
 
 -- A graph object that several records give stays as long as one does, and has

@@ -14,6 +14,7 @@ type content struct {
 	Properties graph.Properties `json:"properties"`
 	Person     *graph.Entity    `json:"person"`
 	PersonKey  string           `json:"personKey"`
+	Everyone   bool             `json:"everyone"`
 }
 
 // present is the observation of something that Okta showed. The caller adds the

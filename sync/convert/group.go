@@ -1,6 +1,8 @@
 package convert
 
 import (
+	"encoding/json"
+
 	"github.com/oktasync/oktasync/sync/graph"
 	"github.com/oktasync/oktasync/sync/okta"
 	"github.com/oktasync/oktasync/sync/record"
@@ -24,7 +26,9 @@ func (o Org) Group(g okta.Group) record.Observation {
 	}
 	setTime(p, g.Created, "created", "createdOn")
 	setTime(p, g.LastUpdated, "lastUpdated", "lastUpdatedOn")
-	setTime(p, g.LastMembershipUpdated, "lastMembershipUpdated", "lastMembershipUpdatedOn")
+	if !g.Everyone() { // whose members change with every user, and no event says so
+		setTime(p, g.LastMembershipUpdated, "lastMembershipUpdated", "lastMembershipUpdatedOn")
+	}
 
 	observation := present(record.Group(g.ID), record.Content{
 		Entity:   graph.Entity{Key: g.ID, Type: typ, Class: []string{"UserGroup"}, Properties: p},
@@ -44,14 +48,25 @@ func cutAll(list []string) []string {
 	return out
 }
 
-func (o Org) group(id string, c content) []graph.Object {
+func (o Org) group(id string, c content, p *record.Projection) []graph.Object {
 	if c.Entity == nil {
 		return nil
+	}
+	if p.Moved > storedMillis(c.Entity.Properties["lastMembershipUpdated"]) && !c.Everyone {
+		c.Entity.Properties["lastMembershipUpdated"] = p.Moved
+		c.Entity.Properties["lastMembershipUpdatedOn"] = p.Moved
 	}
 	return []graph.Object{
 		{Entity: c.Entity},
 		o.has("group", id, graph.Properties{"accountUrl": o.URL, "groupId": id}),
 	}
+}
+
+// storedMillis reads back a time that a property holds.
+func storedMillis(v any) int64 {
+	n, _ := v.(json.Number)
+	ms, _ := n.Int64()
+	return ms
 }
 
 // Member returns the observation that a user is in a group. It has no content:

@@ -34,7 +34,7 @@ func Project(org Org, id record.ID, p *record.Projection) []graph.Object {
 		}
 		return []graph.Object{{Entity: c.Person}}
 	case record.KindGroup:
-		return org.group(key, c)
+		return org.group(key, c, p)
 	case record.KindApp:
 		return org.application(key, c)
 	case record.KindMember:

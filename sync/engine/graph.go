@@ -23,7 +23,7 @@ func project(org convert.Org, id string, p state.Part) []graph.Object {
 	if !p.Present {
 		return nil
 	}
-	return convert.Project(org, record.ID(id), &record.Projection{Content: p.Content, MFA: p.MFA, Everyone: p.Everyone})
+	return convert.Project(org, record.ID(id), &record.Projection{Content: p.Content, MFA: p.MFA, Moved: p.Moved, Everyone: p.Everyone})
 }
 
 // Graph yields every object of the graph, entities of a record before its edges.

@@ -220,7 +220,7 @@ func (l *live) follow() {
 }
 
 func projection(p state.Part) record.Projection {
-	return record.Projection{Content: p.Content, MFA: p.MFA, Everyone: p.Everyone}
+	return record.Projection{Content: p.Content, MFA: p.MFA, Moved: p.Moved, Everyone: p.Everyone}
 }
 
 // read returns the graph as it is stored.

@@ -19,6 +19,7 @@ type Model struct {
 	records map[ID]entry
 	marks   map[Scope]int64 // the watermarks, ms
 	asks    map[string]Ask
+	moved   map[string]int64 // the newest event of a group's members, ms
 }
 
 // entry is a stored record.
@@ -32,7 +33,7 @@ type entry struct {
 
 // NewModel returns a model of nothing observed.
 func NewModel() *Model {
-	return &Model{records: map[ID]entry{}, marks: map[Scope]int64{}, asks: map[string]Ask{}}
+	return &Model{records: map[ID]entry{}, marks: map[Scope]int64{}, asks: map[string]Ask{}, moved: map[string]int64{}}
 }
 
 // Merge takes observations, then asks.
@@ -88,6 +89,10 @@ func (m *Model) observe(o Observation) {
 		delete(m.records, o.ID)
 	}
 	m.strike(string(o.ID))
+	if o.ID.Kind() == KindMember && o.Version == AsEvent(o.Version.Millis()) {
+		group, _ := o.ID.Split()
+		m.moved[group] = max(m.moved[group], o.Version.Millis())
+	}
 
 	for _, empty := range o.Empty {
 		m.Complete(empty, o.Version.Millis(), o.Cause)
@@ -137,6 +142,9 @@ func (m *Model) Complete(scope Scope, ms int64, cause Cause) {
 // drop forgets a tombstone of a user, group or application, and what hangs on it.
 func (m *Model) drop(id ID) {
 	delete(m.records, id)
+	if _, member := id.Split(); id.Kind() == KindGroup {
+		delete(m.moved, member)
+	}
 	for _, scope := range id.Owns() {
 		delete(m.marks, scope)
 	}
@@ -196,6 +204,10 @@ func (m *Model) Graph() map[ID]Projection {
 		if id.Kind() == KindUser {
 			_, user := id.Split()
 			p.MFA, p.Everyone = m.mfa(user), everyone
+		}
+		if id.Kind() == KindGroup {
+			_, group := id.Split()
+			p.Moved = m.moved[group]
 		}
 		graph[id] = p
 	}

@@ -168,6 +168,7 @@ type Content struct {
 type Projection struct {
 	Content  []byte // JSON of Content, or nil
 	MFA      *bool  // of a user: mfaEnabled; nil while its factors were not read
+	Moved    int64  // of a group: when an event last changed its members, ms; 0 without one
 	Everyone string // of a user: the id of the group Everyone, once known
 }
 
