@@ -11,6 +11,7 @@ import (
 	"maps"
 	mathrand "math/rand/v2"
 	"net"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -256,6 +257,8 @@ func (d *demo) draw(ctx context.Context) {
 	}
 }
 
+var silentTime = regexp.MustCompile(`"lastMembershipUpdated(On)?":\d+,?`)
+
 // compare reads the org with an engine that knows nothing yet, and tells
 // whether it finds the graph that the events led to.
 func (d *demo) compare(ctx context.Context, eng *engine.Engine, say func(string, ...any)) (err error) {
@@ -277,6 +280,13 @@ func (d *demo) compare(ctx context.Context, eng *engine.Engine, say func(string,
 	got, err := objects(ctx, eng)
 	if err != nil {
 		return err
+	}
+	// That a deleted user was a member moves this time of its groups, and no
+	// event says so: it is right after the next full read.
+	for _, objects := range []map[string][]byte{got, want} {
+		for key, object := range objects {
+			objects[key] = silentTime.ReplaceAll(object, nil)
+		}
 	}
 	diff := differences(got, want)
 	if len(diff) > 0 {

@@ -207,7 +207,7 @@ local function due(target, exceed)
      string.find(target, '^members/') or string.find(target, '^appusers/') or string.find(target, '^appgroups/') then
     wait = control.allowance
   end
-  return math.floor(exceed / 2) + wait
+  return math.floor(exceed / 2) + wait + 1 -- exceeded, not met
 end
 
 local function exceeds(target)

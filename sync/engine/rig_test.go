@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"regexp"
 	"testing"
 	"time"
 
@@ -231,13 +232,25 @@ func (r *rig) quiet() map[string]string {
 // inStep fails unless the graph, and the graph by its changes, is that of the quiet org.
 func (r *rig) inStep() {
 	r.Helper()
-	want := r.quiet()
-	if diff := cmp.Diff(want, r.graph()); diff != "" {
+	got := r.graph()
+	if diff := cmp.Diff(told(r.quiet()), told(got)); diff != "" {
 		r.Fatalf("-quiet org +graph:\n%s", diff)
 	}
-	if diff := cmp.Diff(want, r.replayed()); diff != "" {
-		r.Fatalf("-quiet org +graph by its changes:\n%s", diff)
+	if diff := cmp.Diff(got, r.replayed()); diff != "" {
+		r.Fatalf("-graph +graph by its changes:\n%s", diff)
 	}
+}
+
+var silent = regexp.MustCompile(`"lastMembershipUpdated(On)?":\d+,?`)
+
+// told leaves out what no event tells: that a deleted user was a member moves
+// lastMembershipUpdated of its groups. The next list shows it.
+func told(graph map[string]string) map[string]string {
+	out := map[string]string{}
+	for key, object := range graph {
+		out[key] = silent.ReplaceAllString(object, "")
+	}
+	return out
 }
 
 // eligible are the events that hooks deliver.
