@@ -42,7 +42,7 @@ type page struct {
 }
 
 // errEmpty: what cannot be empty came back empty.
-var errEmpty = errors.New("Okta answered with an empty list, though there must be some: nothing is deleted. " +
+var errEmpty = errors.New("the answer of Okta is an empty list, though there must be some: nothing is deleted. " +
 	"Check that the token's owner still has an admin role that may read all of them")
 
 // list reads the scope to its end. Only then its watermark moves.
@@ -143,7 +143,7 @@ func (o *org) ownerGone(ctx context.Context, l *listing) error {
 		"members": record.Group, "appusers": record.App, "appgroups": record.App, "factors": record.User, "userapps": record.User}
 	of, ok := ids[kind]
 	if !ok {
-		return fmt.Errorf("Okta answers that there is no list of %s: check that the URL is that of the org", l.scope)
+		return fmt.Errorf("no list of %s, Okta answers: check that the URL is that of the org", l.scope)
 	}
 	exceed := l.exceed
 	if exceed == 0 {

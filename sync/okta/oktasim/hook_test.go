@@ -184,7 +184,7 @@ func TestSenderRetriesAsOkta(t *testing.T) {
 			}
 		}, 2, 0},
 		{"401", func(_ int, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) }, 1, 401},
-		{"302", func(_ int, w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/x", 302) }, 1, 302},
+		{"302", func(_ int, w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/x", http.StatusFound) }, 1, 302},
 		{"broken once", func(n int, _ http.ResponseWriter, _ *http.Request) {
 			if n == 1 {
 				panic(http.ErrAbortHandler)

@@ -249,7 +249,7 @@ func TestTheSameSeedGivesTheSameOrgAndHistory(t *testing.T) {
 		}
 		return strings.ReplaceAll(b.String(), o.URL(), "")
 	}
-	if tell() != tell() {
+	if first, second := tell(), tell(); first != second {
 		t.Error("two orgs of one seed differ")
 	}
 }
