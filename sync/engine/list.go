@@ -168,7 +168,7 @@ func (o *org) plausible(ctx context.Context, scope record.Scope, items int64) er
 	}
 	known, err := o.st.Count(ctx, string(scope))
 	if err != nil {
-		return err
+		return unavailable(err)
 	}
 	if known > 0 || scope == record.Users {
 		return errEmpty

@@ -38,6 +38,7 @@ type org struct {
 	trying  map[string]bool // targets being read again
 	failed  map[string]int  // tries of a target that did not answer it
 	problem string          // as stored in the facts
+	rest    time.Time       // until when nothing is read again: the token was refused
 	reading sync.WaitGroup
 }
 
@@ -113,6 +114,9 @@ func (o *org) prepare() error {
 	if err != nil {
 		return err
 	}
+	if o.problem, err = o.st.Fact(o.ctx, "problem"); err != nil { // of an earlier process
+		return err
+	}
 	o.factors = in.Factors
 	o.convert = convert.NewOrg(in.OrgURL, in.Name)
 	if o.client, err = okta.NewClient(o.ctx, okta.ClientConfig{
@@ -169,7 +173,11 @@ func (o *org) merge(ctx context.Context, b batch) (state.Merged, error) {
 		b.Asks = append(b.Asks, state.Ask{Target: a.Target, Exceed: int64(a.Exceed), Source: string(cause.Source), Cause: cause.ID})
 	}
 	b.Margin, b.Allowance = o.cfg.ReadMargin, o.cfg.ListAllowance
-	return o.st.Merge(ctx, b.Batch)
+	merged, err := o.st.Merge(ctx, b.Batch)
+	if err != nil && !errors.Is(err, state.ErrRefused) {
+		err = unavailable(err)
+	}
+	return merged, err
 }
 
 // now is Okta's clock, or ours while none of its answers has told it.

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -175,8 +176,9 @@ func (r *reconciling) family(ctx context.Context, name string, feeders <-chan st
 			cells, next, err := r.st.Pending(ctx, name, at, chunk)
 			if err != nil {
 				if ctx.Err() == nil {
-					r.log.Error("run waits for the store", "family", name, "err", err)
+					r.log.Error("run waits for the store", "run", r.before.ID, "family", name, "err", err)
 				}
+				pause(ctx)
 				break
 			}
 			for _, cell := range cells {
@@ -210,6 +212,14 @@ func (r *reconciling) family(ctx context.Context, name string, feeders <-chan st
 	}
 }
 
+// pause waits a second, or until ctx ends.
+func pause(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(time.Second):
+	}
+}
+
 // read reads one scope; one that cannot be read is named in the run.
 func (r *reconciling) read(ctx context.Context, cell state.Cell) {
 	scope := record.Scope(cell.Field)
@@ -229,6 +239,11 @@ func (r *reconciling) read(ctx context.Context, cell state.Cell) {
 	if ctx.Err() != nil {
 		return
 	}
+	if errors.Is(err, ErrUnavailable) { // Okta is not to blame: the list stays pending
+		r.log.Error("run waits for the store", "run", r.before.ID, "scope", scope, "err", err)
+		pause(ctx)
+		return
+	}
 	r.report(err)
 	r.log.Error("list could not be read: nothing of it is taken for deleted", "run", r.before.ID, "scope", scope, "err", err)
 	r.mu.Lock()
@@ -241,7 +256,7 @@ func (r *reconciling) read(ctx context.Context, cell state.Cell) {
 	}
 }
 
-// now returns the run as it stands.
+// describe returns the run as it stands.
 func (r *reconciling) describe(ctx context.Context) (Run, error) {
 	run := r.before
 	run.Progress = map[string]Progress{}

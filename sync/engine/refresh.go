@@ -29,8 +29,10 @@ func (o *org) refreshRound() error {
 		return err
 	}
 	if any {
-		// What is due already is at work, or was put off.
-		wait = min(wait, max(time.UnixMilli(next).Sub(o.now()), 20*time.Millisecond))
+		// What is due already is at work, and its end wakes this loop.
+		if until := time.UnixMilli(next).Sub(o.now()); until > 0 {
+			wait = min(wait, until)
+		}
 	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
@@ -47,10 +49,15 @@ func (o *org) startDue(ctx context.Context) (started int, err error) {
 	if _, any, err := o.st.NextDue(ctx); err != nil || !any {
 		return 0, err
 	}
+	o.mu.Lock()
+	resting := o.cfg.Clock().Before(o.rest)
+	o.mu.Unlock()
+	if resting {
+		return 0, nil
+	}
 	if _, known := o.client.Now(); !known {
 		if err := o.learnClock(ctx); err != nil { // due times are Okta's
-			o.report(err)
-			return 0, nil
+			return 0, err
 		}
 	}
 	asks, err := o.st.Due(ctx, o.now().UnixMilli(), refreshBatch)
@@ -104,6 +111,7 @@ func (o *org) tryAsk(ctx context.Context, a state.Ask) {
 	if err == nil && !left {
 		delete(o.failed, a.Target)
 		o.mu.Unlock()
+		o.setProblem("")
 		return
 	}
 	n := o.failed[a.Target]
@@ -121,11 +129,16 @@ func (o *org) tryAsk(ctx context.Context, a state.Ask) {
 	}
 }
 
-// report shows in the instance's state what needs somebody to act.
+// report shows in the instance's state what needs somebody to act. While the
+// token is refused, reading again rests: each try would only be refused too.
 func (o *org) report(err error) {
-	if okta.IsUnauthorized(err) {
-		o.setProblem(err.Error())
+	if !okta.IsUnauthorized(err) {
+		return
 	}
+	o.mu.Lock()
+	o.rest = o.cfg.Clock().Add(time.Minute)
+	o.mu.Unlock()
+	o.setProblem(err.Error())
 }
 
 // readAgain reads a target. It may find that it is too early, and say how long
