@@ -67,14 +67,20 @@ func (o *org) wake() {
 func (o *org) work() {
 	defer close(o.stopped)
 	defer o.stop()
-	if err := o.prepare(); err != nil {
-		if o.ctx.Err() == nil {
-			o.log.Error("instance cannot work", "err", err)
-			o.setProblem(err.Error())
-			<-o.ctx.Done()
+	for reported := false; ; reported = true {
+		err := o.prepare()
+		if err == nil {
+			break
 		}
-		return
+		if !reported && o.ctx.Err() == nil {
+			o.log.Error("instance cannot work until this is mended", "err", err)
+			o.setProblem(err.Error())
+		}
+		if pause(o.ctx); o.ctx.Err() != nil {
+			return
+		}
 	}
+	o.setProblem("")
 	defer o.client.Close()
 	var loops sync.WaitGroup
 	loops.Go(func() { o.loop("inbox", o.inboxRound) })
@@ -101,10 +107,15 @@ func (o *org) loop(name string, round func() error) {
 			o.log.Error("work stands still until this is mended", "loop", name, "err", err)
 		}
 		failing = true
-		select {
-		case <-o.ctx.Done():
-		case <-time.After(time.Second):
-		}
+		pause(o.ctx)
+	}
+}
+
+// pause waits a second, or until ctx ends.
+func pause(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(time.Second):
 	}
 }
 
@@ -119,11 +130,13 @@ func (o *org) prepare() error {
 	}
 	o.factors = in.Factors
 	o.convert = convert.NewOrg(in.OrgURL, in.Name)
-	if o.client, err = okta.NewClient(o.ctx, okta.ClientConfig{
-		OrgURL: in.OrgURL, Token: in.Token, AllowInsecure: o.cfg.AllowInsecure,
-		Share: o.cfg.Share, MaxInFlight: o.cfg.MaxInFlight, Clock: o.cfg.Clock, Log: o.log,
-	}); err != nil {
-		return err
+	if o.client == nil {
+		if o.client, err = okta.NewClient(o.ctx, okta.ClientConfig{
+			OrgURL: in.OrgURL, Token: in.Token, AllowInsecure: o.cfg.AllowInsecure,
+			Share: o.cfg.Share, MaxInFlight: o.cfg.MaxInFlight, Clock: o.cfg.Clock, Log: o.log,
+		}); err != nil {
+			return err
+		}
 	}
 	account := o.convert.Account(nil)
 	account.Version = record.AsRead(1) // any reading is newer

@@ -212,14 +212,6 @@ func (r *reconciling) family(ctx context.Context, name string, feeders <-chan st
 	}
 }
 
-// pause waits a second, or until ctx ends.
-func pause(ctx context.Context) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(time.Second):
-	}
-}
-
 // read reads one scope; one that cannot be read is named in the run.
 func (r *reconciling) read(ctx context.Context, cell state.Cell) {
 	scope := record.Scope(cell.Field)
