@@ -131,7 +131,7 @@ func (c *Client) Stats() Stats {
 type Page[T any] struct {
 	Items []T
 	Next  string    // what to pass as link to get the next page; "" only at the list's end
-	Start time.Time // Okta's clock when the attempt that brought the page began: a lower bound
+	Start time.Time // Okta's clock when the attempt that brought the page, or a 404, began: a lower bound
 }
 
 // Read is an object read by id.
@@ -222,7 +222,7 @@ func page[T item](ctx context.Context, c *Client, k *call, path, link string) (P
 	}
 	var items []T
 	if err := c.get(ctx, k, path, &items); err != nil {
-		return Page[T]{}, err
+		return Page[T]{Start: k.start}, err
 	}
 	for _, it := range items {
 		if !saneID(it.id()) {
