@@ -111,11 +111,14 @@ func (o *org) loop(name string, round func() error) {
 	}
 }
 
-// pause waits a second, or until ctx ends.
+// standstill is how long work that failed rests; tests shorten it.
+var standstill = time.Second
+
+// pause waits that long, or until ctx ends.
 func pause(ctx context.Context) {
 	select {
 	case <-ctx.Done():
-	case <-time.After(time.Second):
+	case <-time.After(standstill):
 	}
 }
 

@@ -95,6 +95,7 @@ type reconciling struct {
 	*org
 	before  Run // as it was when this process took it up
 	tallies map[string]*tally
+	saving  sync.Mutex
 	mu      sync.Mutex
 	errors  []RunError
 }
@@ -238,13 +239,29 @@ func (r *reconciling) read(ctx context.Context, cell state.Cell) {
 	}
 	r.report(err)
 	r.log.Error("list could not be read: nothing of it is taken for deleted", "run", r.before.ID, "scope", scope, "err", err)
-	r.mu.Lock()
-	if len(r.errors) < maxRunErrors {
-		r.errors = append(r.errors, RunError{Scope: string(scope), Error: err.Error()})
+	r.note(RunError{Scope: string(scope), Error: err.Error()})
+	// Named first, given up then: a crash between must not make the run look whole.
+	if err = r.save(ctx); err == nil {
+		err = r.st.ClearPending(ctx, cell)
 	}
-	r.mu.Unlock()
-	if err := r.st.ClearPending(ctx, cell); err != nil && ctx.Err() == nil {
-		r.log.Error("run could not give up a list", "scope", scope, "err", err)
+	if err != nil && ctx.Err() == nil {
+		r.log.Error("run could not give up a list, it will be tried again", "run", r.before.ID, "scope", scope, "err", err)
+		pause(ctx)
+	}
+}
+
+// note keeps an error for the run, one of each scope.
+func (r *reconciling) note(e RunError) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range r.errors {
+		if r.errors[i].Scope == e.Scope {
+			r.errors[i] = e
+			return
+		}
+	}
+	if len(r.errors) < maxRunErrors {
+		r.errors = append(r.errors, e)
 	}
 }
 
@@ -277,7 +294,10 @@ func (r *reconciling) describe(ctx context.Context) (Run, error) {
 	return run, nil
 }
 
+// save keeps the run as it stands; an older description never replaces a newer one.
 func (r *reconciling) save(ctx context.Context) error {
+	r.saving.Lock()
+	defer r.saving.Unlock()
 	run, err := r.describe(ctx)
 	if err != nil {
 		return err
