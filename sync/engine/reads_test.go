@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -288,7 +289,7 @@ func scopeOf(path string) string {
 // A run that is broken off anywhere goes on in the next process: what was read
 // to its end is not read again, and of other lists no page that was merged.
 func TestRunGoesOnWhereItStood(t *testing.T) {
-	for _, breakAt := range []int{4, 120} {
+	for _, breakAt := range []int64{4, 120} {
 		clock := newClock()
 		sim := oktasim.New(t, oktasim.Config{Seed: 8, Users: 210, Groups: 6, Apps: 4, Clock: clock})
 		clock.Advance(time.Hour)
@@ -298,9 +299,9 @@ func TestRunGoesOnWhereItStood(t *testing.T) {
 			t.Fatal(err)
 		}
 		sim.ResetCalls()
-		n := 0
-		sim.OnRequest(func(*http.Request) { // one call at a time
-			if n++; n == breakAt {
+		var n atomic.Int64
+		sim.OnRequest(func(*http.Request) {
+			if n.Add(1) == breakAt {
 				r.o.stop()
 			}
 		})
