@@ -172,8 +172,8 @@ func (l *live) sizes() map[record.Scope]int64 {
 	return sizes
 }
 
-// anyOrder tells the steps in every order, and then all of them again, to a
-// world that begins with the given ones, and checks each such world.
+// anyOrder tells the steps in every order, once and twice over, to worlds that
+// begin with the given ones, and checks each.
 func anyOrder(t *testing.T, begin, steps []step, check func(*world)) {
 	t.Helper()
 	store := statetest.Open(t)
@@ -181,7 +181,10 @@ func anyOrder(t *testing.T, begin, steps []step, check func(*world)) {
 	permute = func(done, left []step) {
 		t.Helper()
 		if len(left) == 0 {
-			check(newWorld(t, store).tell(slices.Concat(begin, done, done)...))
+			check(newWorld(t, store).tell(slices.Concat(begin, done)...))
+			if len(steps) <= 3 { // more takes too long, and tells nothing new
+				check(newWorld(t, store).tell(slices.Concat(begin, done, done)...))
+			}
 			return
 		}
 		for i := range left {
@@ -405,9 +408,9 @@ func TestAnAskIsStruckOnlyWhenTheVersionExceedsIt(t *testing.T) {
 		w.tell(saw(id, 21, entity("z"))).asked(nil)
 		w.tell(want(target, record.AsEvent(20))).asked(nil) // a repeat costs no call
 		w.tell(want(target, record.AsEvent(21))).asked(map[string]record.Version{target: record.AsEvent(21)})
-		w.tell(want(target, record.AsEvent(20))).asked(map[string]record.Version{target: record.AsEvent(21)}) // never lowered
 		w.tell(want(target, record.AsEvent(30))).asked(map[string]record.Version{target: record.AsEvent(30)})
-		w.tell(missed(id, 31)).asked(nil) // absent is an answer
+		w.tell(want(target, record.AsEvent(25))).asked(map[string]record.Version{target: record.AsEvent(30)}) // never lowered
+		w.tell(missed(id, 31)).asked(nil)                                                                     // absent is an answer
 	}
 	// An assignment appears by its event and is asked for by the same: the event is no answer.
 	id := record.AppUser("a1", "u1")
