@@ -60,7 +60,7 @@ func setup(t *testing.T, redisURL string) *service {
 
 	s.api = New(s.engine, Config{
 		AdminToken: adminToken, TriggerToken: triggerToken, AllowInsecure: true, Stopping: s.stopping, Log: log,
-		hookTimeout: time.Second, heartbeat: 50 * time.Millisecond,
+		heartbeat: 50 * time.Millisecond,
 	})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
