@@ -332,7 +332,7 @@ func (o *Org) Merge(ctx context.Context, b Batch) (Merged, error) {
 	reply, err := mergeScript.Run(ctx, o.s.rdb, []string{o.prefix}, args...).Slice()
 	if err != nil {
 		var answer redis.Error
-		if errors.As(err, &answer) && strings.Contains(err.Error(), "script") && !strings.HasPrefix(err.Error(), "BUSY") {
+		if errors.As(err, &answer) && strings.HasPrefix(err.Error(), "ERR ") {
 			return Merged{}, fmt.Errorf("%w: %w", ErrRefused, err)
 		}
 		return Merged{}, err
@@ -495,9 +495,9 @@ func (o *Org) NextDue(ctx context.Context) (int64, bool, error) {
 	return int64(first[0].Score), true, nil
 }
 
-// Postpone moves the next try of an ask that is still there.
+// Postpone moves the next try of an ask that is still there; never to an earlier time.
 func (o *Org) Postpone(ctx context.Context, target string, until int64) error {
-	return o.s.rdb.ZAddXX(ctx, o.key("due"), redis.Z{Score: float64(until), Member: target}).Err()
+	return o.s.rdb.ZAddArgs(ctx, o.key("due"), redis.ZAddArgs{XX: true, GT: true, Members: []redis.Z{{Score: float64(until), Member: target}}}).Err()
 }
 
 // Asked returns everything to be read again.

@@ -203,7 +203,7 @@ end
 -- The factors of one user are read at their own address, not out of an index.
 local function due(target, exceed)
   local wait = control.margin
-  if string.find(target, '^changed/') or string.find(target, '^userapps/') or
+  if string.find(target, '^member/') or string.find(target, '^changed/') or string.find(target, '^userapps/') or
      string.find(target, '^members/') or string.find(target, '^appusers/') or string.find(target, '^appgroups/') then
     wait = control.allowance
   end

@@ -257,7 +257,7 @@ func (o *org) appGroupsPage(ctx context.Context, app string) (page, error) {
 		p, err := o.client.AppGroups(ctx, app, link)
 		if err != nil {
 			if link != "" && okta.IsNotFound(err) {
-				err = fmt.Errorf("the list broke off: %w", err)
+				err = fmt.Errorf("the list broke off: %v", err) // not an absence
 			}
 			return page{}, err
 		}

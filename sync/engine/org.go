@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -291,6 +293,9 @@ func (o *org) mergeEvents(ctx context.Context, events []state.Event) error {
 		}
 		for i := range effect.Observations {
 			effect.Observations[i].Cause = record.Cause{Source: record.Source(stored.Source), ID: e.UUID}
+		}
+		if !o.factors {
+			effect.Asks = slices.DeleteFunc(effect.Asks, func(a record.Ask) bool { return strings.HasPrefix(a.Target, "factors/") })
 		}
 		for i := range effect.Asks {
 			effect.Asks[i].Cause = record.Cause{Source: record.FromRead, ID: e.UUID}

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"time"
 
@@ -71,7 +72,10 @@ func (o *org) startDue(ctx context.Context) (started int, err error) {
 			if err != nil {
 				return started, err
 			}
-			if first {
+			if first { // behind it, so that many of these do not hide what else is due
+				if err := o.st.Postpone(ctx, a.Target, o.now().Add(time.Second).UnixMilli()); err != nil {
+					return started, err
+				}
 				continue
 			}
 		}
@@ -270,6 +274,9 @@ func (o *org) appGroupRows(ctx context.Context, app, group string) (rows []okta.
 		if start.IsZero() {
 			start = p.Start
 		}
+		if okta.IsNotFound(err) && link != "" {
+			err = fmt.Errorf("the list broke off: %v", err) // not an absence
+		}
 		if err != nil {
 			return nil, start, err
 		}
@@ -294,7 +301,7 @@ func (o *org) isMember(ctx context.Context, group, user string) (in bool, start 
 		if start.IsZero() {
 			start = p.Start
 		}
-		if okta.IsNotFound(err) {
+		if okta.IsNotFound(err) && link == "" {
 			return false, start, nil // no such user
 		}
 		if err != nil {
