@@ -188,6 +188,11 @@ func whole(ctx context.Context, st *state.Org) (bool, error) {
 		return false, err
 	}
 	end, _ := strconv.ParseInt(full, 10, 64)
+	// The inbox first: what it held may have become an ask.
+	sizes, err := st.Sizes(ctx)
+	if err != nil || sizes.Inbox > 0 {
+		return false, err
+	}
 	asked, err := st.Asked(ctx)
 	if err != nil {
 		return false, err
@@ -196,10 +201,6 @@ func whole(ctx context.Context, st *state.Org) (bool, error) {
 		if record.Version(a.Exceed).Millis() <= end {
 			return false, nil
 		}
-	}
-	sizes, err := st.Sizes(ctx)
-	if err != nil || sizes.Inbox > 0 {
-		return false, err
 	}
 	return true, st.SetFact(ctx, "whole", full)
 }
