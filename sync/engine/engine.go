@@ -189,6 +189,9 @@ func (e *Engine) employ(ctx context.Context, group *sync.WaitGroup) error {
 	}
 	for _, id := range ids {
 		settings, err := e.store.Org(id).Instance(ctx)
+		if errors.Is(err, state.ErrNotFound) {
+			continue // its settings are gone: the others work on
+		}
 		if err != nil {
 			return fmt.Errorf("instance %s: %w", id, err)
 		}

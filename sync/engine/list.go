@@ -136,7 +136,8 @@ func (o *org) complete(ctx context.Context, l *listing, b batch, asOf int64, ite
 }
 
 // ownerGone: Okta does not know whose list was asked for. The owner's own read
-// decides, and what it says holds for its lists.
+// decides, and what it says holds for its lists. A run waits for that: a list
+// whose owner is there after all was not read, and the run says so.
 func (o *org) ownerGone(ctx context.Context, l *listing) error {
 	kind, owner, _ := strings.Cut(string(l.scope), "/")
 	ids := map[string]func(string) record.ID{
@@ -145,12 +146,20 @@ func (o *org) ownerGone(ctx context.Context, l *listing) error {
 	if !ok {
 		return fmt.Errorf("no list of %s, Okta answers: check that the URL is that of the org", l.scope)
 	}
-	exceed := l.exceed
-	if exceed == 0 {
-		exceed = record.AsEvent(o.now().Add(-o.cfg.ListAllowance).UnixMilli())
-	}
-	b := batch{asks: []record.Ask{{Target: string(of(owner)), Exceed: exceed}}, cause: l.cause}
+	id := of(owner)
+	exceed := max(l.exceed, record.AsEvent(o.now().Add(-o.cfg.ListAllowance).UnixMilli()))
+	b := batch{asks: []record.Ask{{Target: string(id), Exceed: exceed}}, cause: l.cause}
 	if l.cell != nil {
+		if _, err := o.readAgain(ctx, state.Ask{Target: string(id), Exceed: int64(exceed), Cause: l.cause.ID}); err != nil {
+			return err
+		}
+		there, err := o.st.Content(ctx, string(id.Scope()), owner)
+		if err != nil {
+			return unavailable(err)
+		}
+		if there != nil {
+			return fmt.Errorf("no list of %s, Okta answers, though %s itself can be read: nothing of it is taken for deleted; start the reconcile again", l.scope, id)
+		}
 		b.Delete = []state.Cell{*l.cell}
 	}
 	if kind == "userapps" { // of a user that is gone nothing more is asked

@@ -276,6 +276,7 @@ func (o *org) bury(ctx context.Context, e state.Event, why error) error {
 
 func (o *org) mergeEvents(ctx context.Context, events []state.Event) error {
 	b := batch{Batch: state.Batch{Inbox: events[len(events)-1].ID}}
+	timed := false // Okta was asked for its time
 	for _, stored := range events {
 		var e okta.Event
 		err := json.Unmarshal(stored.Body, &e)
@@ -283,7 +284,7 @@ func (o *org) mergeEvents(ctx context.Context, events []state.Event) error {
 		if err == nil {
 			effect, err = convert.Event(e)
 		}
-		if err == nil && o.ahead(ctx, e.Published) {
+		if err == nil && o.ahead(ctx, e.Published, &timed) {
 			err = errors.New("it is stamped more than a minute in the future of Okta's clock")
 		}
 		if err != nil {
@@ -308,9 +309,14 @@ func (o *org) mergeEvents(ctx context.Context, events []state.Event) error {
 }
 
 // ahead tells whether a time is too far in Okta's future. Our own clock is no
-// judge of that: if it alone says so, Okta is asked for its time.
-func (o *org) ahead(ctx context.Context, published time.Time) bool {
-	if _, known := o.client.Now(); !known && published.After(o.now().Add(future)) {
+// judge of that, and what we know of Okta's may be behind after this machine
+// slept: Okta is asked for its time first, once a batch.
+func (o *org) ahead(ctx context.Context, published time.Time, timed *bool) bool {
+	if !published.After(o.now().Add(future)) {
+		return false
+	}
+	if !*timed {
+		*timed = true
 		if err := o.learnClock(ctx); err != nil {
 			return false
 		}
