@@ -87,6 +87,10 @@ func TestBadListDeletesNothing(t *testing.T) {
 			_, f := at("/api/v1/groups/"+group+"/users?", oktasim.Fault{Status: 403})(r, group)
 			return "members/" + group, f
 		}, "403"},
+		"members of a group: 404, though the group is there": {func(r *rig, group string) (string, func(*http.Request) *oktasim.Fault) {
+			_, f := at("/api/v1/groups/"+group+"/users?", oktasim.Fault{Status: 404, Code: "E0000007"})(r, group)
+			return "members/" + group, f
+		}, "can be read"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
