@@ -233,10 +233,7 @@ func (o *org) readAgain(ctx context.Context, a state.Ask) (wait time.Duration, e
 	if err != nil {
 		return 0, err
 	}
-	if ob.ID == "" {
-		ob.ID = id // absent
-	}
-	ob.ID = id // a login reads its user, an id itself
+	ob.ID = id // without anything read: absent
 	ob.Version = record.AsRead(start.Add(-delay).UnixMilli())
 	_, err = o.merge(ctx, batch{observations: []record.Observation{ob}, cause: cause})
 	return 0, err
