@@ -97,7 +97,7 @@ func (s *service) register(ctx context.Context) {
 // read reads acme in full.
 func (s *service) read() engine.Run {
 	s.t.Helper()
-	run, err := s.engine.StartRun(s.t.Context(), "acme", "full", "test")
+	run, err := s.engine.StartRun(s.t.Context(), "acme", engine.Start{Trigger: "test"})
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -82,7 +82,7 @@ func (a *api) startRun(c echo.Context, id, mode, trigger string) error {
 	if mode == "" {
 		mode = modes[0]
 	}
-	run, err := a.engine.StartRun(c.Request().Context(), id, mode, trigger)
+	run, err := a.engine.StartRun(c.Request().Context(), id, engine.Start{Mode: mode, Trigger: trigger})
 	if err != nil {
 		return fmt.Errorf("start a %s run of %s: %w", mode, id, err)
 	}

@@ -158,7 +158,7 @@ func (cmd *serveCmd) registerDefault(ctx context.Context, eng *engine.Engine) er
 	if status.Whole {
 		return nil
 	}
-	if _, err := eng.StartRun(ctx, defaultInstance, "full", "start"); err != nil {
+	if _, err := eng.StartRun(ctx, defaultInstance, engine.Start{Trigger: "start"}); err != nil {
 		return fmt.Errorf("read the instance default in full: %w", err)
 	}
 	return nil

@@ -73,7 +73,7 @@ func (cmd *syncCmd) Run(ctx context.Context, w world) (err error) {
 // fullRead reads an instance in full and returns once its graph shows all that
 // was read. An incomplete run is an error that names each list and its reason.
 func fullRead(ctx context.Context, eng *engine.Engine, id string, show func(engine.Run)) (engine.Run, error) {
-	run, err := eng.StartRun(ctx, id, "full", "command")
+	run, err := eng.StartRun(ctx, id, engine.Start{Trigger: "command"})
 	if err != nil {
 		return run, err
 	}

@@ -47,6 +47,58 @@ type InstanceStatus struct {
 	Records     map[string]int64 `json:"records"`     // by kind, tombstones included
 	LastRun     *Run             `json:"lastRun,omitempty"`
 	Problem     string           `json:"problem,omitempty"` // what keeps the instance from working, and the remedy
+
+	Paused         bool                `json:"paused"`
+	Owner          string              `json:"owner,omitempty"` // the process that works for it; empty: none
+	Epoch          string              `json:"epoch,omitempty"` // another one means that changes may be lost to followers
+	Log            LogStatus           `json:"log"`
+	Coverage       map[string]Coverage `json:"coverage,omitempty"` // by event type
+	Held           int64               `json:"held"`               // deletes, or changes of a verify, that await approval
+	Drift          *Drift              `json:"drift,omitempty"`    // of the last verify
+	DeadLettersAll int64               `json:"deadLettersEver"`    // counted since the instance was registered
+}
+
+// LogStatus is how far the System Log has been read.
+type LogStatus struct {
+	ReadUpTo *time.Time `json:"readUpTo,omitempty"` // on Okta's clock: all published up to then was taken in
+	Polls    int64      `json:"polls"`              // calls to the log that succeeded
+	Events   int64      `json:"events"`             // read from the log, those that a hook brought before included
+	Restarts int64      `json:"restarts"`           // times the next link was lost or refused
+	Problem  string     `json:"problem,omitempty"`  // why it cannot be read, and the remedy
+}
+
+// Coverage tells how events of one type reached us.
+type Coverage struct {
+	Hook         int64 `json:"hook"`         // by hook first
+	Log          int64 `json:"log"`          // by the log first, or only
+	Late         int64 `json:"late"`         // of Log: a hook brought it afterwards
+	HookDelayMax int64 `json:"hookDelayMax"` // ms from published to delivered, both on Okta's clock
+	HookDelaySum int64 `json:"hookDelaySum"` // ms, over Hook
+	LogDelayMax  int64 `json:"logDelayMax"`  // ms from published to read from the log, on Okta's clock
+	LogDelaySum  int64 `json:"logDelaySum"`  // ms, over Log
+	HookEligible bool  `json:"hookEligible"` // whether Okta can send the type by hook
+}
+
+// Drift is what a verify found that the deltas had missed.
+type Drift struct {
+	Run    string           `json:"run"`
+	At     time.Time        `json:"at"`
+	Total  int64            `json:"total"`
+	Silent int64            `json:"silent"` // differences of which Okta tells no event, not in Total
+	Kinds  map[string]int64 `json:"kinds,omitempty"`
+}
+
+// Held is what a run observed and does not apply until it is approved.
+type Held struct {
+	Total int64               `json:"total"`
+	Kinds map[string]HeldKind `json:"kinds,omitempty"` // by kind of record
+}
+
+// HeldKind is what is held of one kind of record.
+type HeldKind struct {
+	Deletes int64    `json:"deletes"`
+	Changes int64    `json:"changes,omitempty"` // of a verify: records that came or changed
+	Samples []string `json:"samples"`           // ids of records, a few
 }
 
 // RunState is where a run stands.
@@ -57,20 +109,26 @@ const (
 	RunRunning    RunState = "running"
 	RunSucceeded  RunState = "succeeded"
 	RunIncomplete RunState = "incomplete" // ended, but some lists could not be read: Errors says which and why
+	RunSettling   RunState = "settling"   // a verify that waits to be caught up with its end
+	RunHeld       RunState = "held"       // ended, and awaits approval of what it holds
+	RunCanceled   RunState = "canceled"
 )
 
 // Run is one reconcile.
 type Run struct {
 	ID        string              `json:"id"`
 	Instance  string              `json:"instance"`
-	Mode      string              `json:"mode"`    // full
-	Trigger   string              `json:"trigger"` // instance-event, resync
+	Mode      string              `json:"mode"`             // one of Modes
+	Object    string              `json:"object,omitempty"` // the record or scope that it is limited to
+	Force     bool                `json:"force,omitempty"`  // the brake is lifted
+	Trigger   string              `json:"trigger"`          // instance-event, resync, schedule, …
 	State     RunState            `json:"state"`
 	StartedAt time.Time           `json:"startedAt"`
 	EndedAt   *time.Time          `json:"endedAt,omitempty"`
 	Progress  map[string]Progress `json:"progress"` // by family: account, users, groups, members, apps, assignments, factors
 	Changes   int64               `json:"changes"`  // records whose part of the graph the run changed
 	Errors    []RunError          `json:"errors,omitempty"`
+	Held      *Held               `json:"held,omitempty"`
 }
 
 // Progress is how far one family of lists is.
@@ -96,6 +154,10 @@ type Config struct {
 	MaxInFlight   int              // calls to one org at once, default 10
 	ReadMargin    time.Duration    // default 1s
 	ListAllowance time.Duration    // default 30s
+	LogInterval   time.Duration    // between polls of the System Log, default 60s
+	DeleteRatio   float64          // of a kind's records that may vanish unannounced in a day, default 0.2
+	Schedule      string           // cron, UTC: starts full reconciles; empty: none
+	Lease         time.Duration    // after which the instances of a dead process are taken over, default 10s
 	AllowInsecure bool             // http and private addresses as org URL
 	Clock         func() time.Time // the local clock; nil: time.Now
 	Log           *slog.Logger
@@ -107,6 +169,9 @@ func (c Config) withDefaults() Config {
 	c.MaxInFlight = cmp.Or(c.MaxInFlight, 10)
 	c.ReadMargin = cmp.Or(c.ReadMargin, time.Second)
 	c.ListAllowance = cmp.Or(c.ListAllowance, 30*time.Second)
+	c.LogInterval = cmp.Or(c.LogInterval, time.Minute)
+	c.DeleteRatio = cmp.Or(c.DeleteRatio, 0.2)
+	c.Lease = cmp.Or(c.Lease, 10*time.Second)
 	if c.Clock == nil {
 		c.Clock = time.Now
 	}

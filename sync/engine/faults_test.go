@@ -111,7 +111,7 @@ func TestStoreThatFailsAnywhereLosesAndDoublesNothing(t *testing.T) {
 		for round := range 6 {
 			deliver(sim.Mutate(rounds.IntN(8)))
 			if round == 2 || round == 4 { // a reconcile, the org changing between its pages
-				until("start of a run", func() error { _, err := e.StartRun(ctx, r.id, "full", "test"); return err })
+				until("start of a run", func() error { _, err := e.StartRun(ctx, r.id, Start{Trigger: "test"}); return err })
 				var during []oktasim.Event
 				var mu sync.Mutex
 				n := 0
@@ -173,7 +173,7 @@ func TestRunThatGaveUpAListNeverLooksWhole(t *testing.T) {
 	sim := oktasim.New(t, oktasim.Config{Seed: 1, Users: 5, Groups: 2, Apps: 3, Clock: clock})
 	clock.Advance(time.Hour)
 	r := newRig(t, e, sim, clock)
-	run, err := e.StartRun(t.Context(), r.id, "full", "test")
+	run, err := e.StartRun(t.Context(), r.id, Start{Trigger: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -96,7 +96,7 @@ func TestRunFromStartToStop(t *testing.T) {
 			}
 		}
 	}
-	if _, err := e.StartRun(ctx, in.ID, "full", "test"); err != nil {
+	if _, err := e.StartRun(ctx, in.ID, Start{Trigger: "test"}); err != nil {
 		t.Fatal(err)
 	}
 	wait("whole graph", func(s InstanceStatus) bool { return s.Whole && s.LastRun.State == RunSucceeded })
@@ -118,7 +118,7 @@ func TestRunFromStartToStop(t *testing.T) {
 		t.Fatal(err)
 	}
 	sim.FailNext(1, "/api/v1/apps?", oktasim.Fault{Status: 403})
-	if _, err := e.StartRun(ctx, in.ID, "full", "test"); err != nil {
+	if _, err := e.StartRun(ctx, in.ID, Start{Trigger: "test"}); err != nil {
 		t.Fatal(err)
 	}
 	wait("end of the run", func(s InstanceStatus) bool { return s.LastRun.State == RunIncomplete })
@@ -138,7 +138,7 @@ func TestRunFromStartToStop(t *testing.T) {
 	}
 
 	// Stop in the middle of a run.
-	if _, err := e.StartRun(ctx, in.ID, "full", "test"); err != nil {
+	if _, err := e.StartRun(ctx, in.ID, Start{Trigger: "test"}); err != nil {
 		t.Fatal(err)
 	}
 	began := time.Now()

@@ -298,7 +298,7 @@ func TestRunGoesOnWhereItStood(t *testing.T) {
 		sim := oktasim.New(t, oktasim.Config{Seed: 8, Users: 210, Groups: 6, Apps: 4, Clock: clock})
 		clock.Advance(time.Hour)
 		r := newRig(t, newEngine(t, clock, 0), sim, clock)
-		run, err := r.e.StartRun(t.Context(), r.id, "full", "test")
+		run, err := r.e.StartRun(t.Context(), r.id, Start{Trigger: "test"})
 		if err != nil {
 			t.Fatal(err)
 		}

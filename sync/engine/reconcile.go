@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -37,14 +38,15 @@ func pending(scope record.Scope) state.Cell {
 }
 
 // StartRun starts a reconcile, or returns the one that is running.
-func (e *Engine) StartRun(ctx context.Context, instance, mode, trigger string) (Run, error) {
+func (e *Engine) StartRun(ctx context.Context, instance string, start Start) (Run, error) {
 	if _, err := e.instance(ctx, instance); err != nil {
 		return Run{}, err
 	}
 	now := e.cfg.Clock().UTC()
 	run := Run{
 		ID:       fmt.Sprintf("%s-%s%s", instance, strconv.FormatInt(now.UnixMilli(), 36), strconv.FormatInt(36*36+rand.Int64N(35*36*36), 36)),
-		Instance: instance, Mode: mode, Trigger: trigger, State: RunRunning, StartedAt: now, Progress: map[string]Progress{},
+		Instance: instance, Mode: cmp.Or(start.Mode, Modes[0]), Object: start.Object, Force: start.Force, Trigger: start.Trigger,
+		State: RunRunning, StartedAt: now, Progress: map[string]Progress{},
 	}
 	description, err := json.Marshal(run)
 	if err != nil {

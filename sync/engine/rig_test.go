@@ -151,7 +151,7 @@ func (r *rig) refresh() {
 func (r *rig) reconcile() Run {
 	r.Helper()
 	ctx := context.Background()
-	run, err := r.e.StartRun(ctx, r.id, "full", "test")
+	run, err := r.e.StartRun(ctx, r.id, Start{Trigger: "test"})
 	if err != nil {
 		r.Fatal(err)
 	}
