@@ -5,8 +5,9 @@
 // Keys of an instance, all under one hash tag, oktasync:{<instance>}:
 //
 //	inbox                stream: events accepted and not yet applied (source, event)
-//	seen:<uuid>          an event accepted lately
-//	dead                 stream: events that could not be understood (event, reason)
+//	seen:<uuid>          an event accepted lately: hook, log, or both in this order
+//	coverage             hash: "<type> hook|log", "… sum", "… max", "<type> late" → counts and ms
+//	dead                 stream: events that could not be understood (source, event, reason)
 //	rec:<scope>          hash: member → version and presence; of edges, their content too
 //	content:<scope>      hash: member → content of present users, groups, apps, the account
 //	hang:user/<user>     set: m<group>, a<app>: the edges of the user found in other scopes
@@ -14,14 +15,40 @@
 //	shared:<object>      sorted set: the records that give a graph object of several
 //	moved                hash: group → the newest event of its members, ms
 //	marks                hash: scope → watermark, ms
+//	counts               hash: kind → records present
+//	brake                hash: kind → day, records that vanished unannounced on it
 //	refresh              hash: what to read again → version to exceed, source, cause
 //	due                  sorted set: the same by the time of the next try, ms
 //	changes              stream: transitions of records (id, b before, a after, t as of, s source, c cause)
-//	cursors              hash: inbox → last entry taken in
-//	facts                hash: everyone, the group's id; run, the one that is running; full, whole
+//	cursors              hash: inbox → last entry taken in; log → place in the System Log
+//	facts                hash: everyone, the group's id; run, the one that is running; full, whole;
+//	                     fence, epoch, server, repair (lease.lua); paused; problem; dead, a count;
+//	                     settling, scheduled, drift
 //	runs, runlist        hash: id → description, JSON; list of ids, newest first
 //	pending:<family>     hash: scope that the running run has yet to read → its cursor
+//	held:<run>           hash: record or scope → observation that awaits approval, JSON
+//	holding              set: the runs that hold something
+//	orders               hash: run → what its owner is to do with it: cancel, approve
+//	lease                the owner's token, with a time to live
 //	instance             the instance's settings, its secrets sealed
 //
-// oktasync:instances is the set of instances.
+// oktasync:instances is the set of instances; oktasync:mark is there from the
+// first registration on, so that a wiped Redis is known from a new one.
+//
+// # Ownership
+//
+// Many processes accept events; one works for an instance. It has the lease,
+// whose token it renews, and the token is the fence too: a script that writes
+// what only the owner may write compares it with the token that took the lease
+// last, in the same atomic step, and answers FENCED. So a process that slept
+// through its lease cannot write once another took over; if nobody did, it goes
+// on.
+//
+// # Epoch
+//
+// Taking or keeping the lease compares the id of the running redis-server with
+// the one that held the state: a restart may have lost the last moments, so a
+// new epoch begins and facts has repair until the owner has seen to it. What
+// is left after a restart is a state that was, with its own cursors: the log
+// goes on from there.
 package state

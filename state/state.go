@@ -2,6 +2,7 @@ package state
 
 import (
 	"context"
+	"crypto/rand"
 	"embed"
 	"encoding/json"
 	"errors"
@@ -18,10 +19,15 @@ import (
 var scripts embed.FS
 
 var (
-	mergeScript  = script("records.lua", "merge.lua")
-	graphScript  = script("records.lua", "graph.lua")
-	acceptScript = script("accept.lua")
-	startScript  = script("start.lua")
+	mergeScript   = script("records.lua", "merge.lua")
+	graphScript   = script("records.lua", "graph.lua")
+	lookScript    = script("records.lua", "look.lua")
+	overdueScript = script("records.lua", "overdue.lua")
+	acceptScript  = script("accept.lua")
+	replayScript  = script("replay.lua")
+	startScript   = script("start.lua")
+	leaseScript   = script("lease.lua")
+	releaseScript = script("release.lua")
 )
 
 func script(names ...string) *redis.Script {
@@ -50,13 +56,32 @@ const (
 // will not help.
 var ErrRefused = errors.New("the store refuses the batch")
 
+// ErrFenced says that another process works for the instance by now, or that
+// Redis has lost the lease: nothing was written.
+var ErrFenced = errors.New("another process works for the instance")
+
 // ErrNotFound says that what was asked for is not stored.
 var ErrNotFound = errors.New("not found")
 
 // Store is a connection to Redis, or an embedded one in memory.
 type Store struct {
-	rdb  redis.UniversalClient
-	mini *miniredis.Miniredis
+	rdb     redis.UniversalClient
+	mini    *miniredis.Miniredis
+	closing chan struct{} // of the embedded server
+}
+
+// age lets keys of the embedded server expire: its time stands still by itself.
+func (s *Store) age() {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			s.mini.FastForward(time.Second)
+		case <-s.closing:
+			return
+		}
+	}
 }
 
 // Open connects to the Redis at url (redis://, rediss://, unix://). An empty url starts an
@@ -69,6 +94,8 @@ func Open(ctx context.Context, url string) (*Store, error) {
 			return nil, fmt.Errorf("start the embedded store: %w", err)
 		}
 		s.rdb = redis.NewClient(&redis.Options{Addr: s.mini.Addr(), DisableIdentity: true})
+		s.closing = make(chan struct{})
+		go s.age()
 		return s, nil
 	}
 	opts, err := redis.ParseURL(url)
@@ -107,12 +134,26 @@ func (s *Store) Ping(ctx context.Context) error { return s.rdb.Ping(ctx).Err() }
 func (s *Store) Close() error {
 	err := s.rdb.Close()
 	if s.mini != nil {
+		close(s.closing)
 		s.mini.Close()
 	}
 	return err
 }
 
-const instancesKey = "oktasync:instances"
+const (
+	instancesKey = "oktasync:instances"
+	markKey      = "oktasync:mark"
+)
+
+// Mark returns what the first registration left in this Redis: "" means that
+// it holds nothing, another one than before that it was wiped meanwhile.
+func (s *Store) Mark(ctx context.Context) (string, error) {
+	mark, err := s.rdb.Get(ctx, markKey).Result()
+	if errors.Is(err, redis.Nil) {
+		return "", nil
+	}
+	return mark, err
+}
 
 // Instances returns the ids of all instances.
 func (s *Store) Instances(ctx context.Context) ([]string, error) {
@@ -124,6 +165,15 @@ type Org struct {
 	s      *Store
 	id     string
 	prefix string
+	token  string // of the lease
+}
+
+// Owned returns the same state for the process that has the lease by the token:
+// what it merges is refused once another process has it.
+func (o *Org) Owned(token string) *Org {
+	owned := *o
+	owned.token = token
+	return &owned
 }
 
 // Org returns the state of the instance; nothing is read or written yet.
@@ -145,6 +195,9 @@ func (o *Org) Instance(ctx context.Context) ([]byte, error) {
 // SetInstance keeps the settings. The list of instances is written last: what
 // it names is there.
 func (o *Org) SetInstance(ctx context.Context, settings []byte) error {
+	if err := o.s.rdb.SetNX(ctx, markKey, rand.Text(), 0).Err(); err != nil {
+		return err
+	}
 	if err := o.s.rdb.Set(ctx, o.key("instance"), settings, 0).Err(); err != nil {
 		return err
 	}
@@ -154,27 +207,63 @@ func (o *Org) SetInstance(ctx context.Context, settings []byte) error {
 // Event is an entry of the inbox.
 type Event struct {
 	ID     string // of the entry
-	UUID   string // for Accept
+	UUID   string // these three for Accept
+	Type   string
+	Delay  int64 // ms from published to us
 	Source string
 	Body   []byte
 }
 
 // Dead is an event that could not be understood.
 type Dead struct {
+	ID     string // of the entry: ms on the clock of Redis, and a number
+	Source string
 	Event  []byte
 	Reason string
 }
 
-// Accept stores a delivery in one step and returns how many events were new.
+// Sources of events, as they are stored.
+const (
+	Hook = "hook"
+	Log  = "log"
+)
+
+// Accept stores what a hook brought, in one step, and returns how many events were new.
 func (o *Org) Accept(ctx context.Context, events []Event, dead []Dead) (int, error) {
-	args := []any{int(remember.Seconds()), keepDead, len(events)}
+	return o.accept(ctx, Hook, "", events, dead)
+}
+
+// AcceptLog stores a page of the System Log and the place after it, in one
+// step, and returns how many events were new. The caller has the lease, or gets ErrFenced.
+func (o *Org) AcceptLog(ctx context.Context, place string, events []Event, dead []Dead) (int, error) {
+	return o.accept(ctx, Log, place, events, dead)
+}
+
+func (o *Org) accept(ctx context.Context, source, place string, events []Event, dead []Dead) (int, error) {
+	args := make([]any, 0, 6+4*len(events)+2*len(dead))
+	args = append(args, source, int(remember.Seconds()), keepDead, o.token, place, len(events))
 	for _, e := range events {
-		args = append(args, e.UUID, e.Source, e.Body)
+		args = append(args, e.UUID, e.Type, e.Delay, e.Body)
 	}
 	for _, d := range dead {
 		args = append(args, d.Event, d.Reason)
 	}
-	return acceptScript.Run(ctx, o.s.rdb, []string{o.prefix}, args...).Int()
+	n, err := acceptScript.Run(ctx, o.s.rdb, []string{o.prefix}, args...).Int()
+	return n, refusal(err)
+}
+
+// refusal tells the errors of our scripts from those of Redis and the way to it.
+func refusal(err error) error {
+	var answer redis.Error
+	switch {
+	case err == nil || !errors.As(err, &answer):
+		return err
+	case strings.HasPrefix(err.Error(), "FENCED"):
+		return ErrFenced
+	case strings.HasPrefix(err.Error(), "ERR "):
+		return fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	return err
 }
 
 // Inbox returns up to count events not yet taken in, waiting for the first.
@@ -251,6 +340,10 @@ type Mark struct {
 	Cursor string `json:"cursor"` // of the sweep: "0" to begin
 	Source string `json:"source"`
 	Cause  string `json:"cause"`
+
+	Empty   bool   `json:"empty,omitempty"`   // the list held nothing
+	Counted *int64 `json:"counted,omitempty"` // records that it did not show, if known
+	Checked bool   `json:"checked,omitempty"` // some of them are known to be gone
 }
 
 // Cell is a field of a hash and, to set it, its value.
@@ -264,17 +357,44 @@ type Batch struct {
 	Everyone     string // cursor of the walk over the users; "" for none
 	Set          []Cell
 	Delete       []Cell
-	Done         []Cell // deleted once the mark is swept to its end
+	Done         []Cell   // deleted once the mark is swept to its end
+	Drop         []string // hashes to delete
 	Dead         []Dead
+	Postpone     []Later
 	Inbox        string // the last entry taken in
 
+	Brake  *Brake // nil: off
+	Holder string // the run that holds what is not let through
+	Verify bool   // hold whatever would change the graph
+
 	Margin, Allowance time.Duration
+}
+
+// Later moves the next try of an ask that is still there; never to an earlier time.
+type Later struct {
+	Target string
+	Until  int64 // ms
 }
 
 // Merged is what a batch did.
 type Merged struct {
 	Transitions int64
-	Cursor      string // of the sweep or the walk; "0" at its end
+	Cursor      string   // of the sweep or the walk: "0" at its end, or one of these two
+	Held        int64    // absences that the brake or a verify held
+	Samples     []string // with CheckFirst
+}
+
+// Cursors of a sweep that has not begun.
+const (
+	CountFirst = "count" // set Mark.Counted
+	CheckFirst = "check" // set Mark.Checked, if the samples are gone indeed
+)
+
+// Brake is how much of a kind of records may vanish unannounced.
+type Brake struct {
+	Ratio  float64 // of those present when the day began; ten may always
+	Day    int64   // any number that differs from day to day
+	Forced bool    // lifted
 }
 
 // Merge takes a batch in.
@@ -306,12 +426,37 @@ func (o *Org) Merge(ctx context.Context, b Batch) (Merged, error) {
 	if len(b.Dead) > 0 {
 		rows := make([][]string, len(b.Dead))
 		for i, d := range b.Dead {
-			rows[i] = []string{string(d.Event), d.Reason}
+			rows[i] = []string{d.Source, string(d.Event), d.Reason}
 		}
 		control["dead"] = rows
 	}
+	if len(b.Drop) > 0 {
+		control["drop"] = b.Drop
+	}
+	if len(b.Postpone) > 0 {
+		rows := make([][]any, len(b.Postpone))
+		for i, p := range b.Postpone {
+			rows[i] = []any{p.Target, p.Until}
+		}
+		control["postpone"] = rows
+	}
 	if b.Inbox != "" {
 		control["inbox"] = b.Inbox
+	}
+	if b.Brake != nil {
+		control["ratio"], control["day"] = b.Brake.Ratio, b.Brake.Day
+		if b.Brake.Forced {
+			control["forced"] = true
+		}
+	}
+	if b.Holder != "" {
+		control["holder"] = b.Holder
+	}
+	if b.Verify {
+		control["verify"] = true
+	}
+	if o.token != "" {
+		control["token"] = o.token
 	}
 	head, err := json.Marshal(control)
 	if err != nil {
@@ -331,15 +476,17 @@ func (o *Org) Merge(ctx context.Context, b Batch) (Merged, error) {
 	}
 	reply, err := mergeScript.Run(ctx, o.s.rdb, []string{o.prefix}, args...).Slice()
 	if err != nil {
-		var answer redis.Error
-		if errors.As(err, &answer) && strings.HasPrefix(err.Error(), "ERR ") {
-			return Merged{}, fmt.Errorf("%w: %w", ErrRefused, err)
-		}
-		return Merged{}, err
+		return Merged{}, refusal(err)
 	}
-	transitions, _ := reply[0].(int64)
-	cursor, _ := reply[1].(string)
-	return Merged{transitions, cursor}, nil
+	var m Merged
+	m.Transitions, _ = reply[0].(int64)
+	m.Cursor, _ = reply[1].(string)
+	m.Held, _ = reply[2].(int64)
+	for _, sample := range reply[3:] {
+		id, _ := sample.(string)
+		m.Samples = append(m.Samples, id)
+	}
+	return m, nil
 }
 
 // Part is a record's part of the graph; Present false where it has none.
@@ -459,6 +606,23 @@ func (o *Org) Watermark(ctx context.Context, scope string) (int64, error) {
 	return ms, err
 }
 
+// Watermarks returns those of several scopes.
+func (o *Org) Watermarks(ctx context.Context, scopes []string) ([]int64, error) {
+	values, err := o.s.rdb.HMGet(ctx, o.key("marks"), scopes...).Result()
+	if err != nil {
+		return nil, err
+	}
+	marks := make([]int64, len(scopes))
+	for i, v := range values {
+		if text, ok := v.(string); ok {
+			if marks[i], err = strconv.ParseInt(text, 10, 64); err != nil {
+				return nil, fmt.Errorf("watermark of %s: %w", scopes[i], err)
+			}
+		}
+	}
+	return marks, nil
+}
+
 // Due returns up to count asks whose time has come, and when the next of the
 // others comes (0: there is none).
 func (o *Org) Due(ctx context.Context, now int64, count int64) (asks []Ask, err error) {
@@ -495,11 +659,6 @@ func (o *Org) NextDue(ctx context.Context) (int64, bool, error) {
 	return int64(first[0].Score), true, nil
 }
 
-// Postpone moves the next try of an ask that is still there; never to an earlier time.
-func (o *Org) Postpone(ctx context.Context, target string, until int64) error {
-	return o.s.rdb.ZAddArgs(ctx, o.key("due"), redis.ZAddArgs{XX: true, GT: true, Members: []redis.Z{{Score: float64(until), Member: target}}}).Err()
-}
-
 // Asked returns everything to be read again.
 func (o *Org) Asked(ctx context.Context) ([]Ask, error) {
 	values, err := o.s.rdb.HGetAll(ctx, o.key("refresh")).Result()
@@ -527,9 +686,9 @@ func (o *Org) Fact(ctx context.Context, name string) (string, error) {
 	return v, err
 }
 
-// SetFact keeps a fact.
-func (o *Org) SetFact(ctx context.Context, name, value string) error {
-	return o.s.rdb.HSet(ctx, o.key("facts"), name, value).Err()
+// Facts reads all facts.
+func (o *Org) Facts(ctx context.Context) (map[string]string, error) {
+	return o.s.rdb.HGetAll(ctx, o.key("facts")).Result()
 }
 
 // Sizes are the lengths of what waits and is kept.
@@ -561,23 +720,6 @@ func (o *Org) Run(ctx context.Context, id string) ([]byte, error) {
 		return nil, ErrNotFound
 	}
 	return b, err
-}
-
-// SetRun updates the description of a run.
-func (o *Org) SetRun(ctx context.Context, id string, description []byte) error {
-	return o.s.rdb.HSet(ctx, o.key("runs"), id, description).Err()
-}
-
-// EndRun keeps the last description of a run and the facts it leaves, and lets the next one start.
-func (o *Org) EndRun(ctx context.Context, id string, description []byte, facts ...string) error {
-	pipe := o.s.rdb.TxPipeline()
-	pipe.HSet(ctx, o.key("runs"), id, description)
-	if len(facts) > 0 {
-		pipe.HSet(ctx, o.key("facts"), facts)
-	}
-	pipe.HDel(ctx, o.key("facts"), "run")
-	_, err := pipe.Exec(ctx)
-	return err
 }
 
 // Runs returns the descriptions of the kept runs, newest first.
@@ -616,9 +758,4 @@ func (o *Org) Pending(ctx context.Context, family string, at uint64, count int64
 // PendingCount returns how many scopes of a family are yet to be read.
 func (o *Org) PendingCount(ctx context.Context, family string) (int64, error) {
 	return o.s.rdb.HLen(ctx, o.key("pending:"+family)).Result()
-}
-
-// ClearPending gives up a scope of the running run.
-func (o *Org) ClearPending(ctx context.Context, c Cell) error {
-	return o.s.rdb.HDel(ctx, o.key(c.Hash), c.Field).Err()
 }

@@ -1,21 +1,40 @@
--- Store a delivery: every event not seen lately goes to the inbox, every event
--- that could not be understood to the dead letters.
+-- Store events: those not seen lately go to the inbox, those that could not be
+-- understood to the dead letters. Of the System Log, the place in it moves in
+-- the same step, and only its owner may do that.
 -- KEYS: 1 the prefix of the instance's keys
--- ARGV: 1 seconds that a uuid is remembered, 2 dead letters to keep, about,
---       3 number of events; then uuid, source, body of each;
+-- ARGV: 1 source, 2 seconds that a uuid is remembered, 3 dead letters to keep, about,
+--       4 token of the owner and 5 the new place in the log, both of a log page only,
+--       6 number of events; then uuid, type, ms it took to come, body of each;
 --       then event, reason of each dead letter
 -- Returns: number of events that were new.
 
-local prefix = KEYS[1]
-local new, at = 0, 4
-for _ = 1, tonumber(ARGV[3]) do
-  if redis.call('SET', prefix .. 'seen:' .. ARGV[at], '1', 'NX', 'EX', ARGV[1]) then
-    redis.call('XADD', prefix .. 'inbox', '*', 'source', ARGV[at + 1], 'event', ARGV[at + 2])
-    new = new + 1
+local prefix, source = KEYS[1], ARGV[1]
+if ARGV[5] ~= '' then
+  if (redis.call('HGET', prefix .. 'facts', 'fence') or '') ~= ARGV[4] then
+    return redis.error_reply('FENCED another process works for the instance')
   end
-  at = at + 3
+  redis.call('HSET', prefix .. 'cursors', 'log', ARGV[5])
+end
+local coverage = prefix .. 'coverage'
+local new, at = 0, 7
+for _ = 1, tonumber(ARGV[6]) do
+  local seen, typ, delay = prefix .. 'seen:' .. ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])
+  if redis.call('SET', seen, source, 'NX', 'EX', ARGV[2]) then
+    redis.call('XADD', prefix .. 'inbox', '*', 'source', source, 'event', ARGV[at + 3])
+    new = new + 1
+    redis.call('HINCRBY', coverage, typ .. ' ' .. source, 1)
+    redis.call('HINCRBY', coverage, typ .. ' ' .. source .. ' sum', delay)
+    if delay > tonumber(redis.call('HGET', coverage, typ .. ' ' .. source .. ' max') or 0) then
+      redis.call('HSET', coverage, typ .. ' ' .. source .. ' max', delay)
+    end
+  elseif source == 'hook' and redis.call('GET', seen) == 'log' then
+    redis.call('SET', seen, 'both', 'EX', ARGV[2])
+    redis.call('HINCRBY', coverage, typ .. ' late', 1)
+  end
+  at = at + 4
 end
 for i = at, #ARGV, 2 do
-  redis.call('XADD', prefix .. 'dead', 'MAXLEN', '~', ARGV[2], '*', 'event', ARGV[i], 'reason', ARGV[i + 1])
+  redis.call('XADD', prefix .. 'dead', 'MAXLEN', '~', ARGV[3], '*', 'source', source, 'event', ARGV[i], 'reason', ARGV[i + 1])
+  redis.call('HINCRBY', prefix .. 'facts', 'dead', 1)
 end
 return new

@@ -23,10 +23,7 @@ local function add(r)
   end
 end
 
-local kinds = {users = 'user/', groups = 'group/', apps = 'app/', account = ''}
-local kind, owner = string.match(scope, '^(%a+)/(.*)$')
-local of = {members = 'member/', appusers = 'appuser/', appgroups = 'appgroup/'}
-local before = kinds[scope] or (of[kind] .. owner .. '/')
+local before = name(scope)
 local chunk = redis.call('HSCAN', prefix .. 'rec:' .. scope, cursor, 'COUNT', count)
 out[1] = chunk[1]
 for i = 1, #chunk[2], 2 do

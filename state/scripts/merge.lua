@@ -6,23 +6,72 @@
 -- ARGV: 1 control, JSON:
 --           observations, asks  how many of each follow
 --           mark                {scope, ms, cursor, source, cause}: the scope was listed to its
---                               end as of ms; one chunk of what it lacks is swept from cursor on
+--                               end as of ms; one chunk of what it lacks is swept from cursor on.
+--                               empty: the list held nothing; counted: how many records it did
+--                               not show, if that is known; checked: they are known to be gone
 --           everyone            cursor: give one chunk of users their edge from Everyone
 --           set, del            [[hash, field, value]], [[hash, field]]: cursors to move
---           dead                [[event, reason]]: dead letters
+--           dead                [[source, event, reason]]: dead letters
+--           postpone            [[target, ms]]: asks to be tried no earlier
+--           token               of the owner: another one's batch is refused
+--           ratio, day          the brake: what part of a kind's records may vanish in a day
+--                               without an event that tells of it; absent, it is off
+--           forced              the brake was lifted
+--           verify              nothing that would change the graph is merged: it is held
+--           holder              the run that holds what the brake or a verify does not let through
 --           done                as del, once the mark is swept to its end
+--           drop                hashes to delete
 --           inbox               id of the last inbox entry that the batch takes in
 --           margin, allowance   ms that a read, a list must begin after what it is to show
 --           keep, keepDead      entries that the changes, the dead letters keep, about
 --         then for each observation: id, version, "1" present or "0", content or "",
 --           scopes shown empty joined by spaces, source, cause
 --         then for each ask: target, version to exceed, source, cause
--- Returns: number of transitions, cursor of the sweep or of everyone ("0" at the end)
+-- Returns: number of transitions, cursor of the sweep or of everyone ("0" at the end),
+-- number of absences held. Nothing is swept yet if the cursor is
+--   count: the scope is large, count what the list did not show
+--   check: it is much, look whether these are gone: their ids follow
 
 local control = cjson.decode(ARGV[1])
+if (redis.call('HGET', prefix .. 'facts', 'fence') or '') ~= (control.token or '') then
+  return redis.error_reply('FENCED another process works for the instance')
+end
 local meta = {source = '', cause = '', asOf = 0} -- of the observation at work
 local transitions = 0
 local dirty = {} -- users whose mfaEnabled may have changed: user -> the meta that did it
+local counts = {} -- by kind: how many more records are present than before
+local heldBack = 0
+
+-- hold keeps an observation, of a record or of a complete scope, for somebody
+-- to approve. n is how many records it would make absent.
+local function hold(target, kind, n, entry)
+  entry.kind, entry.n, entry.source, entry.cause = kind, n, meta.source, meta.cause
+  redis.call('HSET', prefix .. 'held:' .. control.holder, target, cjson.encode(entry))
+  redis.call('SADD', prefix .. 'holding', control.holder)
+  heldBack = heldBack + n
+end
+
+-- few is how many records of a kind may always vanish.
+local few = 10
+
+-- within tells whether n more records of a kind may vanish today without an
+-- event that told of it.
+local function within(kind, n)
+  if not control.ratio or control.forced then return true, n end
+  local day, gone = string.match(redis.call('HGET', prefix .. 'brake', kind) or '', '^(%d+) (%d+)$')
+  gone = day == num(control.day) and tonumber(gone) or 0
+  local present = tonumber(redis.call('HGET', prefix .. 'counts', kind) or 0) + (counts[kind] or 0)
+  return gone + n <= few or gone + n <= control.ratio * (present + gone), gone + n
+end
+
+-- pass is within, and takes note of them.
+local function pass(kind, n)
+  local ok, gone = within(kind, n)
+  if ok and control.ratio then
+    redis.call('HSET', prefix .. 'brake', kind, num(control.day) .. ' ' .. num(gone))
+  end
+  return ok
+end
 
 local function emit(id, before, after)
   local b, a = encode(before), encode(after)
@@ -164,6 +213,8 @@ local function replace(old, new)
     end
   end
 
+  local more = (nowPresent and 1 or 0) - (old.present and 1 or 0)
+  if more ~= 0 then counts[old.kind] = (counts[old.kind] or 0) + more end
   if new then save(new) else forget(old) end
   if old.confirmed then
     if not nowPresent then
@@ -248,23 +299,25 @@ end
 local function sweep(scope, fields)
   local ms = mark(scope)
   local v = 2 * ms
-  local ids = confirmed[scope]
-  local kind, owner = string.match(scope, '^(%a+)/(.*)$')
-  local of = {members = 'member/', appusers = 'appuser/', appgroups = 'appgroup/', factors = 'factor/'}
+  local before, byID = name(scope), confirmed[scope]
+  local _, owner = string.match(scope, '^(%a+)/(.*)$')
   for i = 1, #fields, 2 do
-    local id = ids and (ids .. fields[i]) or (of[kind] .. owner .. '/' .. fields[i])
+    local id = before .. fields[i]
     local r = parse(identify(id), fields[i + 1])
-    if ids then
+    if byID then
       if r.present and r.v < v then
+        local why = meta -- the source tells the read whether the brake counts what it finds
+        meta = {source = control.forced and 'approved' or 'reconcile', cause = why.cause, asOf = why.asOf}
         ask(id, v + 1)
+        meta = why
       elseif not r.present and r.v <= v then
         drop(r)
       end
     elseif (r.present and r.v < v) or (not r.present and r.v <= v) then
       replace(r, nil)
       strike(id, v)
-      if kind == 'factors' then dirty[owner] = meta end
-    elseif r.present and r.content and r.cv < v then
+      if r.kind == 'factor' then dirty[owner] = meta end
+    elseif r.present and r.content and r.cv < v and not control.verify then
       local new = parse(identify(id), fields[i + 1])
       new.content, new.cv = nil, 0
       replace(r, new)
@@ -283,10 +336,59 @@ local function complete(scope, ms)
   return true
 end
 
-local function empty(scope, ms)
-  if complete(scope, ms) then
-    sweep(scope, redis.call('HGETALL', prefix .. 'rec:' .. scope))
+
+local function kindOf(scope) return string.match(name(scope), '^%a*') end
+
+-- empty: an observation shows that a scope is empty. Unless an event told of it,
+-- the brake judges that as it judges a list; of many records the list itself
+-- is read.
+local function empty(scope, ms, told)
+  if ms <= mark(scope) then return end
+  local fields = redis.call('HGETALL', prefix .. 'rec:' .. scope)
+  if not told and (control.ratio or control.verify) then
+    local kind, n = kindOf(scope), overdue(scope, ms, fields)
+    if control.verify and (n > 0 or mark(scope) == 0) then
+      if n > 0 then hold(scope, kind, n, {ms = ms}) end
+      return
+    elseif n > few and not control.forced then
+      ask(scope, 2 * ms + 1)
+      return
+    elseif n > 0 and not pass(kind, n) then
+      hold(scope, kind, n, {ms = ms})
+      return
+    end
   end
+  if complete(scope, ms) then sweep(scope, fields) end
+end
+
+-- judge tells what is to become of a list: go, held, count, check.
+local function judge(m)
+  local scope, n, present, samples = m.scope, m.counted, 0, {}
+  if scope == 'account' or string.find(scope, '^changed/') or string.find(scope, '^userapps/') then return 'go' end
+  if not (control.ratio or control.verify) or m.ms <= mark(scope) then return 'go' end
+  if not n then
+    if redis.call('HLEN', prefix .. 'rec:' .. scope) > 1000 then return 'count' end
+    n, present, samples = overdue(scope, m.ms, redis.call('HGETALL', prefix .. 'rec:' .. scope))
+    if n > few and 5 * n > present and not confirmed[scope] and not m.checked and not control.forced then
+      return 'check', samples
+    end
+  end
+  if n == 0 then
+    if control.verify and mark(scope) == 0 then return 'held' end -- nothing to hold, nothing to merge
+    return 'go'
+  end
+  local kind = kindOf(scope)
+  local ok
+  if control.verify then
+    ok = false
+  elseif confirmed[scope] then -- each is asked for, and counted if it is gone
+    ok = control.forced or not m.empty and within(kind, n)
+  else
+    ok = pass(kind, n)
+  end
+  if ok then return 'go' end
+  hold(scope, kind, n, {ms = m.ms, samples = samples})
+  return 'held'
 end
 
 -- move notes that an event changed the members of a group, which shows in the
@@ -321,10 +423,24 @@ local function observe(id, v, present, given, empties)
     a = math.max(a, v)
   end
 
+  local there = p > 0 and p >= a
+  if there and cv < a then c, cv = nil, 0 end
+  if control.verify then
+    redis.call('HDEL', prefix .. 'held:' .. control.holder, id)
+    if there ~= old.present or there and c ~= content(old) then
+      hold(id, old.kind, there and 0 or 1, {v = v, present = present, content = given, empty = empties})
+      return
+    end
+  elseif old.present and not there and v % 2 == 0 and old.confirmed and not pass(old.kind, 1) then
+    hold(id, old.kind, 1, {v = v, present = false, content = '', empty = ''})
+    redis.call('HDEL', prefix .. 'refresh', id)
+    redis.call('ZREM', prefix .. 'due', id)
+    return
+  end
+
   local new = identify(id)
   new.stored, new.mfa, new.everyone = old.stored, '', ''
-  if p > 0 and p >= a then
-    if cv < a then c, cv = nil, 0 end
+  if there then
     new.present, new.v, new.absent, new.cv, new.content = true, p, a, cv, c
     if new.kind == 'user' then
       new.everyone = everyone()
@@ -351,15 +467,15 @@ local function observe(id, v, present, given, empties)
 
   local ms = math.floor(v / 2)
   if old.kind == 'member' and v % 2 == 1 then move(old, ms) end
-  for scope in string.gmatch(empties, '%S+') do empty(scope, ms) end
+  for scope in string.gmatch(empties, '%S+') do empty(scope, ms, false) end
   if not present then
     if old.kind == 'user' then
-      empty('factors/' .. old.member, ms)
+      empty('factors/' .. old.member, ms, true)
     elseif old.kind == 'group' then
-      empty('members/' .. old.member, ms)
+      empty('members/' .. old.member, ms, true)
     elseif old.kind == 'app' then
-      empty('appusers/' .. old.member, ms)
-      empty('appgroups/' .. old.member, ms)
+      empty('appusers/' .. old.member, ms, true)
+      empty('appgroups/' .. old.member, ms, true)
     end
   end
 end
@@ -393,15 +509,24 @@ for _ = 1, control.asks or 0 do
   at = at + 4
 end
 
-local cursor = '0'
+local cursor, samples = '0', {}
 if control.mark then
   local m = control.mark
   meta = {source = m.source, cause = m.cause, asOf = m.ms}
-  complete(m.scope, m.ms)
-  if not string.find(m.scope, '^changed/') and not string.find(m.scope, '^userapps/') then
-    local chunk = redis.call('HSCAN', prefix .. 'rec:' .. m.scope, m.cursor, 'COUNT', 500)
-    cursor = chunk[1]
-    sweep(m.scope, chunk[2])
+  local verdict = 'go'
+  if m.cursor == '0' then
+    verdict, samples = judge(m)
+    if control.verify and verdict == 'go' then redis.call('HDEL', prefix .. 'held:' .. control.holder, m.scope) end
+  end
+  if verdict == 'count' or verdict == 'check' then
+    cursor = verdict
+  elseif verdict == 'go' then
+    complete(m.scope, m.ms)
+    if not string.find(m.scope, '^changed/') and not string.find(m.scope, '^userapps/') then
+      local chunk = redis.call('HSCAN', prefix .. 'rec:' .. m.scope, m.cursor, 'COUNT', 500)
+      cursor = chunk[1]
+      sweep(m.scope, chunk[2])
+    end
   end
 end
 if control.everyone then
@@ -430,12 +555,24 @@ for _, d in ipairs(control.del or {}) do redis.call('HDEL', prefix .. d[1], d[2]
 if cursor == '0' then
   for _, d in ipairs(control.done or {}) do redis.call('HDEL', prefix .. d[1], d[2]) end
 end
+for _, hash in ipairs(control.drop or {}) do redis.call('DEL', prefix .. hash) end
+for _, p in ipairs(control.postpone or {}) do redis.call('ZADD', prefix .. 'due', 'XX', 'GT', p[2], p[1]) end
 for _, dead in ipairs(control.dead or {}) do
-  redis.call('XADD', prefix .. 'dead', 'MAXLEN', '~', control.keepDead, '*', 'event', dead[1], 'reason', dead[2])
+  redis.call('XADD', prefix .. 'dead', 'MAXLEN', '~', control.keepDead, '*',
+    'source', dead[1], 'event', dead[2], 'reason', dead[3])
+  redis.call('HINCRBY', prefix .. 'facts', 'dead', 1)
+end
+for kind, more in pairs(counts) do
+  if more ~= 0 then redis.call('HINCRBY', prefix .. 'counts', kind, more) end
+end
+if control.holder and redis.call('EXISTS', prefix .. 'held:' .. control.holder) == 0 then
+  redis.call('SREM', prefix .. 'holding', control.holder)
 end
 if control.inbox then
   redis.call('HSET', prefix .. 'cursors', 'inbox', control.inbox)
   redis.call('XTRIM', prefix .. 'inbox', 'MINID', control.inbox)
   redis.call('XDEL', prefix .. 'inbox', control.inbox)
 end
-return {transitions, cursor}
+local out = {transitions, cursor, heldBack}
+for _, id in ipairs(samples or {}) do out[#out + 1] = id end
+return out

@@ -1,5 +1,6 @@
 -- What the scripts of the records share: how a record is named, stored, and
--- seen in the graph. Prepended to merge.lua and graph.lua.
+-- seen in the graph. Prepended to merge.lua,
+-- graph.lua, overdue.lua and look.lua.
 -- KEYS: 1 the prefix of the instance's keys (state/doc.go lists them)
 
 local prefix = KEYS[1]
@@ -143,6 +144,32 @@ end
 local function encode(s)
   if not s then return '' end
   return (s.mfa or '') .. (s.moved or '') .. ';' .. (s.everyone or '') .. ';' .. (s.content or '')
+end
+
+-- name gives the ids of a scope's records, but for the member.
+local owned = {members = 'member/', appusers = 'appuser/', appgroups = 'appgroup/', factors = 'factor/'}
+local function name(scope)
+  if confirmed[scope] then return confirmed[scope] end
+  local kind, owner = string.match(scope, '^(%a+)/(.*)$')
+  return owned[kind] .. owner .. '/'
+end
+
+-- overdue counts, among the fields of a scope, the present records that are
+-- older than a list as of ms, and the present ones; with a few of the older.
+local function overdue(scope, ms, fields)
+  local before, n, present, samples = name(scope), 0, 0, {}
+  for i = 1, #fields, 2 do
+    local id = before .. fields[i]
+    local v = string.match(fields[i + 1], '^P(%d+)')
+    if v then
+      present = present + 1
+      if tonumber(v) < 2 * ms then
+        n = n + 1
+        if #samples < 5 then samples[#samples + 1] = id end
+      end
+    end
+  end
+  return n, present, samples
 end
 
 -- A graph object that several records give stays as long as one does, and has

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/adhocore/gronx"
+
 	"github.com/oktasync/oktasync/state"
 	"github.com/oktasync/oktasync/sync/okta"
 )
@@ -129,6 +131,7 @@ type Run struct {
 	Changes   int64               `json:"changes"`  // records whose part of the graph the run changed
 	Errors    []RunError          `json:"errors,omitempty"`
 	Held      *Held               `json:"held,omitempty"`
+	ReadUntil time.Time           `json:"readUntil,omitzero"` // of a verify: when its lists were read, on Okta's clock
 }
 
 // Progress is how far one family of lists is.
@@ -187,9 +190,18 @@ type Engine struct {
 	store *state.Store
 	seal  sealer
 
+	name string // of this process
+
 	changed chan struct{} // an instance was registered, or a run started
 	mu      sync.Mutex
-	orgs    map[string]*org // those at work
+	orgs    map[string]*org    // those that this process owns
+	known   map[string][]byte  // all instances, and their settings
+	mark    string             // as the store had it
+	clients map[string]*client // of the orgs that were at work here last
+
+	memory sync.Mutex
+	looked time.Time // at the memory of Redis
+	full   bool
 }
 
 // New opens the store. Close it after Run has returned.
@@ -199,15 +211,24 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
+	if cfg.Schedule != "" && !gronx.IsValid(cfg.Schedule) {
+		return nil, fmt.Errorf("OKTASYNC_RECONCILE_SCHEDULE %q is no cron expression, as 0 2 * * * for two o'clock each night, UTC", cfg.Schedule)
+	}
 	store, err := state.Open(ctx, cfg.RedisURL)
 	if err != nil {
 		return nil, err
 	}
-	return &Engine{cfg: cfg, store: store, seal: seal, changed: make(chan struct{}, 1), orgs: map[string]*org{}}, nil
+	return &Engine{cfg: cfg, store: store, seal: seal, name: processName(),
+		changed: make(chan struct{}, 1), orgs: map[string]*org{}, clients: map[string]*client{}}, nil
 }
 
 // Close closes the store.
-func (e *Engine) Close() error { return e.store.Close() }
+func (e *Engine) Close() error {
+	for _, c := range e.clients {
+		c.Close()
+	}
+	return e.store.Close()
+}
 
 // Embedded tells whether the state is in memory only.
 func (e *Engine) Embedded() bool { return e.store.Embedded() }
@@ -217,67 +238,10 @@ func (e *Engine) Ready(ctx context.Context) error { return unavailable(e.store.P
 
 // unavailable marks an error of the store.
 func unavailable(err error) error {
-	if err == nil || errors.Is(err, ErrUnavailable) {
+	if err == nil || errors.Is(err, ErrUnavailable) || errors.Is(err, state.ErrFenced) || errors.Is(err, state.ErrRefused) {
 		return err
 	}
 	return fmt.Errorf("%w: %w", ErrUnavailable, err)
-}
-
-// look is how often the instances are looked at without being told of a change:
-// another process may have registered one, or started a run.
-const look = time.Second
-
-// Run works until ctx ends, then returns nil once nothing is under way.
-func (e *Engine) Run(ctx context.Context) error {
-	var group sync.WaitGroup
-	defer group.Wait()
-	tick := time.NewTicker(look)
-	defer tick.Stop()
-	for {
-		if err := e.employ(ctx, &group); err != nil && ctx.Err() == nil {
-			e.cfg.Log.Error("instances cannot be read: is Redis running?", "err", err)
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-e.changed:
-		case <-tick.C:
-		}
-	}
-}
-
-// employ sees to it that every instance has one org at work, with the settings it has now.
-func (e *Engine) employ(ctx context.Context, group *sync.WaitGroup) error {
-	ids, err := e.store.Instances(ctx)
-	if err != nil {
-		return err
-	}
-	for _, id := range ids {
-		settings, err := e.store.Org(id).Instance(ctx)
-		if errors.Is(err, state.ErrNotFound) {
-			continue // its settings are gone: the others work on
-		}
-		if err != nil {
-			return fmt.Errorf("instance %s: %w", id, err)
-		}
-		e.mu.Lock()
-		old := e.orgs[id]
-		e.mu.Unlock()
-		if old != nil {
-			if string(old.settings) == string(settings) {
-				old.wake()
-				continue
-			}
-			old.stop() // and wait: two must not work on one instance
-			<-old.stopped
-		}
-		o := e.newOrg(ctx, id, settings)
-		e.mu.Lock()
-		e.orgs[id] = o
-		e.mu.Unlock()
-		group.Go(o.work)
-	}
-	return nil
 }
 
 // notify makes Run look at the instances now.
@@ -289,7 +253,40 @@ func (e *Engine) notify() {
 }
 
 // Accept stores a delivery in one atomic step. Once it returns nil the events
-// survive a crash of the process.
+// survive a crash of the process. Before Redis is full it refuses with ErrFull,
+// so that what was accepted can still be worked on.
 func (e *Engine) Accept(ctx context.Context, instance string, d okta.Delivery) error {
-	return unavailable(accept(ctx, e.store.Org(instance), d))
+	events, dead, err := stored(d.Events, d.Bad, time.Time{})
+	if err != nil || len(events)+len(dead) == 0 {
+		return err
+	}
+	if err := e.room(ctx); err != nil {
+		return err
+	}
+	if _, err := e.store.Org(instance).Accept(ctx, events, dead); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return nil
+}
+
+// maxMemory is the share of Redis's memory above which no event is accepted.
+const maxMemory = 0.9
+
+// room refuses while Redis is nearly full. It is asked at most once a second.
+func (e *Engine) room(ctx context.Context) error {
+	if !e.memory.TryLock() {
+		return nil // another is looking
+	}
+	defer e.memory.Unlock()
+	if now := time.Now(); now.Sub(e.looked) >= look {
+		used, most, err := e.store.Memory(ctx)
+		if err != nil {
+			return unavailable(err)
+		}
+		e.looked, e.full = now, most > 0 && float64(used) > maxMemory*float64(most)
+	}
+	if e.full {
+		return fmt.Errorf("%w: raise its maxmemory, or see what keeps the inbox from being worked on", ErrFull)
+	}
+	return nil
 }

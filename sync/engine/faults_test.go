@@ -125,7 +125,7 @@ func TestStoreThatFailsAnywhereLosesAndDoublesNothing(t *testing.T) {
 				for id := "-"; id != ""; {
 					until("the running run", func() (err error) { id, err = r.o.st.Fact(ctx, "run"); return err })
 					if id != "" {
-						_ = r.o.reconcile(r.o.ctx, id) // tried again by the loop
+						_, _ = r.o.reconcile(r.o.ctx, id) // tried again by the loop
 					}
 				}
 				sim.OnRequest(nil)
@@ -140,7 +140,7 @@ func TestStoreThatFailsAnywhereLosesAndDoublesNothing(t *testing.T) {
 			if rounds.IntN(3) == 0 { // the process is replaced
 				r.close()
 				settings := r.o.settings
-				r.o = e.newOrg(context.Background(), r.id, settings)
+				r.o = e.newOrg(context.Background(), r.id, settings, "")
 				until("start", r.o.prepare)
 			}
 		}
@@ -183,18 +183,19 @@ func TestRunThatGaveUpAListNeverLooksWhole(t *testing.T) {
 		}
 		return nil
 	})
-	ended := false
+	ended, watcher := false, newEngine(t, clock, 0)
 	tr.set(func(command string) statetest.Fault {
 		if ended {
 			return statetest.Lost
 		}
-		if ended = command == "hdel"; ended { // the list is given up
+		named, err := watcher.RunByID(t.Context(), run.ID)
+		if ended = command == "evalsha" && err == nil && len(named.Errors) > 0; ended { // the list is given up
 			r.o.stop()
 			return statetest.Unreported
 		}
 		return statetest.None
 	})
-	_ = r.o.reconcile(r.o.ctx, run.ID)
+	_, _ = r.o.reconcile(r.o.ctx, run.ID)
 	tr.set(nil)
 	if !ended {
 		t.Fatal("no list was given up")
@@ -202,7 +203,7 @@ func TestRunThatGaveUpAListNeverLooksWhole(t *testing.T) {
 	sim.Fail(nil)
 	r.restart()
 	defer r.close()
-	if err := r.o.reconcile(r.o.ctx, run.ID); err != nil {
+	if _, err := r.o.reconcile(r.o.ctx, run.ID); err != nil {
 		t.Fatal(err)
 	}
 	if run, err = e.RunByID(t.Context(), run.ID); err != nil || run.State != RunIncomplete || len(run.Errors) != 1 || run.Errors[0].Scope != "apps" {

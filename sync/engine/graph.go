@@ -90,7 +90,8 @@ type FeedChange struct {
 
 // Changes returns what follows the position, waiting up to wait for the first;
 // nothing within that time is no error. The position "" is before the oldest
-// kept change.
+// kept change. A position of another epoch is stale: Redis may have lost
+// changes that were given out.
 func (e *Engine) Changes(ctx context.Context, instance, position string, wait time.Duration) ([]FeedChange, error) {
 	in, err := e.instance(ctx, instance)
 	if err != nil {
@@ -98,8 +99,16 @@ func (e *Engine) Changes(ctx context.Context, instance, position string, wait ti
 	}
 	st, org := e.store.Org(instance), convert.NewOrg(in.OrgURL, in.Name)
 	after, skip := "0-0", 0
+	epoch, err := st.Fact(ctx, "epoch")
+	if err != nil {
+		return nil, unavailable(err)
+	}
 	if position != "" {
-		if after, skip, err = parsePosition(position); err != nil {
+		before, entry, _ := strings.Cut(position, ":")
+		if before != epoch {
+			return nil, fmt.Errorf("%w: %.64q is of another epoch", ErrStalePosition, position)
+		}
+		if after, skip, err = parsePosition(entry); err != nil {
 			return nil, err
 		}
 		first, last, err := st.ChangesSpan(ctx)
@@ -134,7 +143,7 @@ func (e *Engine) Changes(ctx context.Context, instance, position string, wait ti
 				if i < len(diff)-1 {
 					at = fmt.Sprintf("%s.%d", at, i+1)
 				}
-				changes = append(changes, FeedChange{at, c})
+				changes = append(changes, FeedChange{epoch + ":" + at, c})
 			}
 			skip = 0
 		}
@@ -153,11 +162,16 @@ func (e *Engine) LastPosition(ctx context.Context, instance string) (string, err
 	if _, err := e.instance(ctx, instance); err != nil {
 		return "", err
 	}
-	_, last, err := e.store.Org(instance).ChangesSpan(ctx)
-	return last, unavailable(err)
+	st := e.store.Org(instance)
+	epoch, err := st.Fact(ctx, "epoch")
+	if err != nil {
+		return "", unavailable(err)
+	}
+	_, last, err := st.ChangesSpan(ctx)
+	return epoch + ":" + last, unavailable(err)
 }
 
-// parsePosition: the id of an entry of the changes, of which all was given; or
+// parsePosition reads what follows the epoch: the id of an entry of the changes, of which all was given; or
 // with .n behind it, n changes.
 func parsePosition(position string) (after string, skip int, err error) {
 	id, n, partial := strings.Cut(position, ".")

@@ -11,8 +11,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/oktasync/oktasync/state"
+	"github.com/oktasync/oktasync/sync/convert"
 	"github.com/oktasync/oktasync/sync/record"
 )
 
@@ -61,11 +63,13 @@ type settings struct {
 // Register adds or updates an instance. Settings that did not change are not
 // written: a seal differs each time, and new settings make the org start anew.
 func (e *Engine) Register(ctx context.Context, in Instance) error {
-	if old, err := e.instance(ctx, in.ID); err == nil && equal(old, in) {
+	old, err := e.instance(ctx, in.ID)
+	if err == nil && equal(old, in) {
 		return nil
 	} else if errors.Is(err, ErrUnavailable) {
 		return err
 	}
+	moved := err == nil && old.OrgURL != in.OrgURL
 	s := settings{Name: in.Name, AccountID: in.AccountID, OrgURL: in.OrgURL, Factors: in.Factors, Token: e.seal.seal(in.ID, in.Token)}
 	for _, secret := range in.HookSecrets {
 		s.HookSecrets = append(s.HookSecrets, e.seal.seal(in.ID, secret))
@@ -76,6 +80,12 @@ func (e *Engine) Register(ctx context.Context, in Instance) error {
 	}
 	if err := e.store.Org(in.ID).SetInstance(ctx, b); err != nil {
 		return unavailable(err)
+	}
+	if moved {
+		e.cfg.Log.Warn("the instance has another org URL: its graph is whole again after the next full read", "instance", in.ID)
+		if err := e.store.Org(in.ID).NotWhole(ctx); err != nil {
+			return unavailable(err)
+		}
 	}
 	e.notify()
 	return nil
@@ -158,16 +168,50 @@ func (e *Engine) Instance(ctx context.Context, id string) (InstanceStatus, error
 		return status, unavailable(err)
 	}
 	status.Inbox, status.Refreshes, status.DeadLetters, status.Changes = sizes.Inbox, sizes.Refresh, sizes.Dead, sizes.Changes
-	for _, scope := range []record.Scope{record.Users, record.Groups, record.Apps} {
-		if status.Records[string(scope)], err = st.Count(ctx, string(scope)); err != nil {
-			return status, unavailable(err)
+	if status.Records, err = st.Counts(ctx); err != nil {
+		return status, unavailable(err)
+	}
+	if status.Whole, _, err = whole(ctx, st); err != nil {
+		return status, unavailable(err)
+	}
+	facts, err := st.Facts(ctx)
+	if err != nil {
+		return status, unavailable(err)
+	}
+	status.Problem, status.Epoch, status.Paused = facts["problem"], facts["epoch"], facts["paused"] != ""
+	if denied := facts["denied"]; denied != "" && status.Problem == "" {
+		status.Problem = denied
+	}
+	status.DeadLettersAll, _ = strconv.ParseInt(facts["dead"], 10, 64)
+	if text := facts["drift"]; text != "" {
+		status.Drift = &Drift{}
+		if err := json.Unmarshal([]byte(text), status.Drift); err != nil {
+			return status, fmt.Errorf("drift of instance %s: %w", id, err)
 		}
 	}
-	if status.Whole, err = whole(ctx, st); err != nil {
+	token, err := st.Owner(ctx)
+	if err != nil {
 		return status, unavailable(err)
 	}
-	if status.Problem, err = st.Fact(ctx, "problem"); err != nil {
+	status.Owner = owner(token)
+	if status.Log, err = logStatus(ctx, st); err != nil {
+		return status, err
+	}
+	if status.Coverage, err = coverage(ctx, st); err != nil {
+		return status, err
+	}
+	holding, err := st.Holding(ctx)
+	if err != nil {
 		return status, unavailable(err)
+	}
+	for _, run := range holding {
+		sum, err := summarize(ctx, st, run)
+		if err != nil {
+			return status, err
+		}
+		if sum != nil {
+			status.Held += sum.Total
+		}
 	}
 	runs, err := e.runs(ctx, id, 1)
 	if err == nil && len(runs) > 0 {
@@ -176,18 +220,73 @@ func (e *Engine) Instance(ctx context.Context, id string) (InstanceStatus, error
 	return status, err
 }
 
-// whole: a full read ended, no event accepted waits, and nothing is left that
-// was to be read again before that end.
-func whole(ctx context.Context, st *state.Org) (bool, error) {
-	done, err := st.Fact(ctx, "whole")
-	if err != nil || done != "" {
-		return done != "", err
+func logStatus(ctx context.Context, st *state.Org) (LogStatus, error) {
+	text, err := st.Cell(ctx, "cursors", "log")
+	if err != nil || text == "" {
+		return LogStatus{}, unavailable(err)
 	}
-	full, err := st.Fact(ctx, "full")
-	if err != nil || full == "" {
+	var place logPlace
+	if err := json.Unmarshal([]byte(text), &place); err != nil {
+		return LogStatus{}, fmt.Errorf("place in the System Log: %w", err)
+	}
+	upTo := time.UnixMilli(place.ReadUpTo).UTC()
+	return LogStatus{ReadUpTo: &upTo, Polls: place.Polls, Events: place.Events, Restarts: place.Restarts, Problem: place.Problem}, nil
+}
+
+// coverage sorts the counters of the events by type.
+func coverage(ctx context.Context, st *state.Org) (map[string]Coverage, error) {
+	counters, err := st.Coverage(ctx)
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	all := map[string]Coverage{}
+	for name, n := range counters {
+		eventType, what, _ := strings.Cut(name, " ")
+		c := all[eventType]
+		_, c.HookEligible = convert.KnownType(eventType)
+		switch what {
+		case "hook":
+			c.Hook = n
+		case "hook sum":
+			c.HookDelaySum = n
+		case "hook max":
+			c.HookDelayMax = n
+		case "log":
+			c.Log = n
+		case "log sum":
+			c.LogDelaySum = n
+		case "log max":
+			c.LogDelayMax = n
+		case "late":
+			c.Late = n
+		}
+		all[eventType] = c
+	}
+	return all, nil
+}
+
+// whole: a full read ended, and the graph is caught up with that end, in ms.
+// Once whole, a graph stays it: later it is only more or less late.
+func whole(ctx context.Context, st *state.Org) (bool, int64, error) {
+	facts, err := st.Facts(ctx)
+	if err != nil || facts["full"] == "" {
+		return false, 0, err
+	}
+	end, _ := strconv.ParseInt(facts["full"], 10, 64)
+	if facts["whole"] != "" {
+		return true, end, nil
+	}
+	is, err := caughtUp(ctx, st, end)
+	return is, end, err
+}
+
+// caughtUp: the log has been read past ms, no event waits, and nothing is left
+// that was to be read again since before.
+func caughtUp(ctx context.Context, st *state.Org, ms int64) (bool, error) {
+	status, err := logStatus(ctx, st)
+	if err != nil || status.ReadUpTo == nil || status.ReadUpTo.UnixMilli() < ms {
 		return false, err
 	}
-	end, _ := strconv.ParseInt(full, 10, 64)
 	// The inbox first: what it held may have become an ask.
 	sizes, err := st.Sizes(ctx)
 	if err != nil || sizes.Inbox > 0 {
@@ -198,17 +297,17 @@ func whole(ctx context.Context, st *state.Org) (bool, error) {
 		return false, err
 	}
 	for _, a := range asked {
-		if record.Version(a.Exceed).Millis() <= end {
+		if record.Version(a.Exceed).Millis() <= ms {
 			return false, nil
 		}
 	}
-	return true, st.SetFact(ctx, "whole", full)
+	return true, nil
 }
 
 // Runs returns the kept runs, newest first.
 func (e *Engine) Runs(ctx context.Context, instance string) ([]Run, error) {
-	if _, err := e.Instance(ctx, instance); err != nil {
-		return nil, err
+	if _, err := e.store.Org(instance).Instance(ctx); err != nil {
+		return nil, unknownInstance(instance, err)
 	}
 	return e.runs(ctx, instance, 50)
 }
@@ -218,10 +317,17 @@ func (e *Engine) runs(ctx context.Context, instance string, limit int64) ([]Run,
 	if err != nil {
 		return nil, unavailable(err)
 	}
+	holding, err := e.store.Org(instance).Holding(ctx)
+	if err != nil {
+		return nil, unavailable(err)
+	}
 	runs := make([]Run, len(stored))
 	for i, b := range stored {
 		if err := json.Unmarshal(b, &runs[i]); err != nil {
 			return nil, fmt.Errorf("a run of instance %s: %w", instance, err)
+		}
+		if runs[i].EndedAt != nil && slices.Contains(holding, runs[i].ID) {
+			runs[i].State = RunHeld // the run itself tells what it holds
 		}
 	}
 	return runs, nil
@@ -234,7 +340,18 @@ func (e *Engine) RunByID(ctx context.Context, id string) (Run, error) {
 	if at < 0 {
 		return Run{}, fmt.Errorf("%w: %s", ErrUnknownRun, id)
 	}
-	return loadRun(ctx, e.store.Org(id[:at]), id)
+	st := e.store.Org(id[:at])
+	run, err := loadRun(ctx, st, id)
+	if err != nil {
+		return run, err
+	}
+	if run.Held, err = summarize(ctx, st, id); err != nil {
+		return run, err
+	}
+	if run.Held != nil && run.EndedAt != nil {
+		run.State = RunHeld
+	}
+	return run, nil
 }
 
 func loadRun(ctx context.Context, st *state.Org, id string) (Run, error) {

@@ -22,6 +22,9 @@ type listing struct {
 	exceed record.Version // what an ask wants exceeded; 0 in a run
 	cell   *state.Cell    // where a run keeps its place; nil outside a run
 	tally  *tally         // likewise
+	run    *reconciling   // likewise
+
+	judgement
 }
 
 // place is how far a listing came.
@@ -35,10 +38,17 @@ type place struct {
 type page struct {
 	observations []record.Observation
 	asks         []record.Ask
-	follow       []state.Cell // scopes to read next, in a run
+	follow       []follow
 	items        int
 	next         string
 	start        time.Time
+}
+
+// follow is a scope to read next, in a run; moved is when what tells of changes
+// in it changed last, in ms: 0 if nothing tells.
+type follow struct {
+	scope record.Scope
+	moved int64
 }
 
 // errEmpty: what cannot be empty came back empty.
@@ -75,9 +85,11 @@ func (o *org) list(ctx context.Context, l *listing) error {
 		for i := range p.observations {
 			p.observations[i].Version = record.AsRead(max(at.AsOf, asOf))
 		}
-		b := batch{observations: p.observations, asks: p.asks, cause: l.cause}
-		if l.cell != nil {
-			b.Set = p.follow
+		b := batch{observations: p.observations, asks: p.asks, cause: l.cause, judgement: l.judgement}
+		if l.run != nil {
+			if b.Set, err = l.run.follow(ctx, p.follow); err != nil {
+				return err
+			}
 		}
 		at.Link = p.next
 		if p.next != "" {
@@ -98,13 +110,19 @@ func (o *org) list(ctx context.Context, l *listing) error {
 			l.tally.add(p.items, merged.Transitions)
 			continue
 		}
-		if err := o.plausible(ctx, l.scope, at.Items); err != nil {
-			return err
+		if at.Items == 0 && l.scope == record.Users {
+			known, err := o.st.Count(ctx, string(l.scope))
+			if err != nil {
+				return unavailable(err)
+			}
+			if known == 0 { // else the brake holds it
+				return errEmpty
+			}
 		}
 		if l.cell != nil {
 			b.Done = []state.Cell{*l.cell}
 		}
-		return o.complete(ctx, l, b, at.AsOf, p.items)
+		return o.complete(ctx, l, b, at, p.items)
 	}
 }
 
@@ -114,25 +132,76 @@ func (l *listing) place() (at place) {
 }
 
 // complete merges the last page and judges by the list what it did not hold.
-func (o *org) complete(ctx context.Context, l *listing, b batch, asOf int64, items int) error {
+func (o *org) complete(ctx context.Context, l *listing, b batch, at place, items int) error {
 	if l.scope == record.AccountScope {
 		b.Delete, b.Done = b.Done, nil
 		merged, err := o.merge(ctx, b)
 		l.tally.add(items, merged.Transitions)
 		return err
 	}
-	for cursor := "0"; ; {
-		b.Mark = &state.Mark{Scope: string(l.scope), Millis: asOf, Cursor: cursor, Source: string(l.cause.Source), Cause: l.cause.ID}
+	mark := state.Mark{Scope: string(l.scope), Millis: at.AsOf, Cursor: "0", Source: string(l.cause.Source), Cause: l.cause.ID, Empty: at.Items == 0}
+	for {
+		b.Mark = &mark
 		merged, err := o.merge(ctx, b)
 		if err != nil {
 			return err
 		}
 		l.tally.add(items, merged.Transitions)
-		if cursor = merged.Cursor; cursor == "0" {
+		switch merged.Cursor {
+		case "0":
 			return nil
+		case state.CountFirst:
+			n, present, samples, err := o.st.Overdue(ctx, mark.Scope, mark.Millis)
+			if err != nil {
+				return unavailable(err)
+			}
+			mark.Counted = &n
+			if !l.forced && !l.verify && !l.scope.Confirmed() && n > 10 && 5*n > present {
+				err = o.gone(ctx, l.scope, samples)
+			}
+			if err != nil {
+				return err
+			}
+		case state.CheckFirst:
+			if err := o.gone(ctx, l.scope, merged.Samples); err != nil {
+				return err
+			}
+			mark.Checked = true
+		default:
+			mark.Cursor = merged.Cursor
 		}
-		b, items = batch{Batch: state.Batch{Done: b.Done}}, 0
+		b, items = batch{Batch: state.Batch{Done: b.Done}, judgement: l.judgement}, 0
 	}
+}
+
+// gone returns nil if Okta does not know any of the records by their ids either:
+// a list that suddenly lacks much may be a bad one.
+func (o *org) gone(ctx context.Context, scope record.Scope, samples []string) error {
+	for _, sample := range samples[:min(len(samples), 3)] {
+		id := record.ID(sample)
+		owner, member := id.Split()
+		var there bool
+		var err error
+		switch id.Kind() {
+		case record.KindMember:
+			there, _, err = o.isMember(ctx, owner, member)
+		case record.KindAppUser:
+			var r okta.Read[okta.AppUser]
+			r, err = o.client.AppUser(ctx, owner, member)
+			there = r.Found
+		case record.KindAppGroup:
+			var r okta.Read[okta.AppGroup]
+			r, err = o.client.AppGroup(ctx, owner, member)
+			there = r.Found
+		}
+		if err != nil {
+			return fmt.Errorf("the list of %s lacks many that were there, and one of them cannot be read to be sure: %w", scope, err)
+		}
+		if there {
+			return fmt.Errorf("the list of %s lacks many that were there, but Okta still has %s: the list is not complete, and nothing of it is taken for deleted", scope, id)
+		}
+	}
+	return nil
 }
 
 // ownerGone: Okta does not know whose list was asked for. The owner's own read
@@ -148,16 +217,20 @@ func (o *org) ownerGone(ctx context.Context, l *listing) error {
 	}
 	id := of(owner)
 	exceed := max(l.exceed, record.AsEvent(o.now().Add(-o.cfg.ListAllowance).UnixMilli()))
-	b := batch{asks: []record.Ask{{Target: string(id), Exceed: exceed}}, cause: l.cause}
+	b := batch{asks: []record.Ask{{Target: string(id), Exceed: exceed}}, cause: l.cause, judgement: l.judgement}
 	if l.cell != nil {
-		if _, err := o.readAgain(ctx, state.Ask{Target: string(id), Exceed: int64(exceed), Cause: l.cause.ID}); err != nil {
+		if _, err := o.readTarget(ctx, state.Ask{Target: string(id), Exceed: int64(exceed)}, l.cause, l.judgement); err != nil {
 			return err
 		}
 		there, err := o.st.Content(ctx, string(id.Scope()), owner)
 		if err != nil {
 			return unavailable(err)
 		}
-		if there != nil {
+		held, err := o.st.Cell(ctx, "held:"+l.holder, string(id))
+		if err != nil {
+			return unavailable(err)
+		}
+		if there != nil && held == "" {
 			return fmt.Errorf("no list of %s, Okta answers, though %s itself can be read: nothing of it is taken for deleted; start the reconcile again", l.scope, id)
 		}
 		b.Delete = []state.Cell{*l.cell}
@@ -167,22 +240,6 @@ func (o *org) ownerGone(ctx context.Context, l *listing) error {
 	}
 	_, err := o.merge(ctx, b)
 	return err
-}
-
-// plausible refuses an empty list of what was not empty, and of users always:
-// the token itself belongs to one.
-func (o *org) plausible(ctx context.Context, scope record.Scope, items int64) error {
-	if items > 0 || !scope.Confirmed() || scope == record.AccountScope {
-		return nil
-	}
-	known, err := o.st.Count(ctx, string(scope))
-	if err != nil {
-		return unavailable(err)
-	}
-	if known > 0 || scope == record.Users {
-		return errEmpty
-	}
-	return nil
 }
 
 // page reads one page of a scope and converts it.
@@ -200,7 +257,7 @@ func (o *org) page(ctx context.Context, scope record.Scope, link string) (page, 
 		return convertPage(o.client.Users(ctx, link))(func(p *page, u okta.User) {
 			p.observations = append(p.observations, o.convert.User(u, o.factors))
 			if o.factors && u.Status != okta.StatusStaged && u.Status != okta.StatusDeprovisioned {
-				p.follow = append(p.follow, pending(record.Factors(u.ID)))
+				p.follow = append(p.follow, follow{scope: record.Factors(u.ID)})
 			}
 		})
 	case "groups":
@@ -208,7 +265,7 @@ func (o *org) page(ctx context.Context, scope record.Scope, link string) (page, 
 			ob := o.convert.Group(g)
 			p.observations = append(p.observations, ob)
 			if !g.Everyone() && len(ob.Empty) == 0 {
-				p.follow = append(p.follow, pending(record.Members(g.ID)))
+				p.follow = append(p.follow, follow{record.Members(g.ID), millis(g.LastMembershipUpdated)})
 			}
 		})
 	case "apps":
@@ -216,7 +273,8 @@ func (o *org) page(ctx context.Context, scope record.Scope, link string) (page, 
 			ob := o.convert.Application(a)
 			p.observations = append(p.observations, ob)
 			if ob.Present {
-				p.follow = append(p.follow, pending(record.AppUsers(a.ID)), pending(record.AppGroups(a.ID)))
+				moved := millis(a.LastUpdated)
+				p.follow = append(p.follow, follow{record.AppUsers(a.ID), moved}, follow{record.AppGroups(a.ID), moved})
 			}
 		})
 	case "members":
@@ -241,6 +299,15 @@ func (o *org) page(ctx context.Context, scope record.Scope, link string) (page, 
 		return o.changedPage(ctx, scope, link)
 	}
 	return page{}, fmt.Errorf("no list of %s is known", scope)
+}
+
+// millis reads a time of Okta's; 0 if it is none.
+func millis(text string) int64 {
+	t, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return 0
+	}
+	return t.UnixMilli()
 }
 
 // convertPage turns a page of Okta's into ours, item by item.

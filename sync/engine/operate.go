@@ -2,8 +2,15 @@ package engine
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"regexp"
+	"slices"
 	"time"
+
+	"github.com/oktasync/oktasync/state"
+	"github.com/oktasync/oktasync/sync/okta"
 )
 
 // Errors of what operators ask for.
@@ -63,41 +70,247 @@ type RedisHealth struct {
 	Used      float64 `json:"used"`               // share of the limit, 0 without one
 }
 
-var errNotBuilt = errors.New("not built yet")
-
 // Cancel ends a run that works, or drops what a run that ended holds. It
 // returns the run as it stands: its owner acts within a second.
-func (e *Engine) Cancel(ctx context.Context, run string) (Run, error) { return Run{}, errNotBuilt }
+func (e *Engine) Cancel(ctx context.Context, run string) (Run, error) {
+	r, err := e.RunByID(ctx, run)
+	if err != nil {
+		return r, err
+	}
+	if r.EndedAt != nil && r.Held == nil {
+		return r, fmt.Errorf("%w and holds nothing: %s", ErrRunOver, run)
+	}
+	return r, e.order(ctx, r, orderCancel)
+}
 
 // Approve lets what the run holds take effect: it merges as of its own time, so
 // what was observed since wins. It returns the run as it stands: its owner
 // acts within a second.
-func (e *Engine) Approve(ctx context.Context, run string) (Run, error) { return Run{}, errNotBuilt }
+func (e *Engine) Approve(ctx context.Context, run string) (Run, error) {
+	r, err := e.RunByID(ctx, run)
+	if err != nil {
+		return r, err
+	}
+	if r.Held == nil || r.EndedAt == nil {
+		return r, fmt.Errorf("%w: %s is %s", ErrNothingHeld, run, r.State)
+	}
+	return r, e.order(ctx, r, orderApprove)
+}
+
+func (e *Engine) order(ctx context.Context, r Run, what string) error {
+	if err := e.store.Org(r.Instance).Order(ctx, r.ID, what); err != nil {
+		return unavailable(err)
+	}
+	e.notify()
+	return nil
+}
 
 // Pause stops all work on the instance but the acceptance of events.
-func (e *Engine) Pause(ctx context.Context, instance string) error { return errNotBuilt }
+func (e *Engine) Pause(ctx context.Context, instance string) error {
+	return e.setPaused(ctx, instance, true)
+}
 
 // Resume ends a pause.
-func (e *Engine) Resume(ctx context.Context, instance string) error { return errNotBuilt }
+func (e *Engine) Resume(ctx context.Context, instance string) error {
+	return e.setPaused(ctx, instance, false)
+}
+
+func (e *Engine) setPaused(ctx context.Context, instance string, paused bool) error {
+	if _, err := e.store.Org(instance).Instance(ctx); err != nil {
+		return unknownInstance(instance, err)
+	}
+	if err := e.store.Org(instance).SetPaused(ctx, paused); err != nil {
+		return unavailable(err)
+	}
+	e.notify()
+	return nil
+}
 
 // Delete forgets an instance and all that is stored of it.
-func (e *Engine) Delete(ctx context.Context, instance string) error { return errNotBuilt }
+func (e *Engine) Delete(ctx context.Context, instance string) error {
+	if _, err := e.store.Org(instance).Instance(ctx); err != nil {
+		return unknownInstance(instance, err)
+	}
+	if err := e.store.Org(instance).Purge(ctx); err != nil {
+		return unavailable(err)
+	}
+	e.notify()
+	return nil
+}
+
+func unknownInstance(id string, err error) error {
+	if errors.Is(err, state.ErrNotFound) {
+		return fmt.Errorf("%w: %s", ErrUnknownInstance, id)
+	}
+	return unavailable(err)
+}
+
+var letterID = regexp.MustCompile(`^[0-9]{1,20}-[0-9]{1,20}$`)
 
 // DeadLetters returns up to limit dead letters, oldest first, after the one
 // with the id after ("": from the first).
 func (e *Engine) DeadLetters(ctx context.Context, instance, after string, limit int) ([]DeadLetter, error) {
-	return nil, errNotBuilt
+	st := e.store.Org(instance)
+	if _, err := st.Instance(ctx); err != nil {
+		return nil, unknownInstance(instance, err)
+	}
+	if after != "" && !letterID.MatchString(after) {
+		return nil, fmt.Errorf("%w: %.64q", ErrUnknownLetter, after)
+	}
+	dead, err := st.DeadLetters(ctx, after, int64(limit))
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	letters := make([]DeadLetter, len(dead))
+	for i, d := range dead {
+		letters[i] = letter(d)
+		letters[i].Event = nil
+	}
+	return letters, nil
+}
+
+func letter(d state.Dead) DeadLetter {
+	l := DeadLetter{ID: d.ID, Reason: d.Reason, Event: d.Event}
+	if ms, _, ok := parseEntry(d.ID); ok {
+		l.At = time.UnixMilli(int64(ms)).UTC()
+	}
+	var names struct {
+		UUID string `json:"uuid"`
+		Type string `json:"eventType"`
+	}
+	if json.Unmarshal(d.Event, &names) == nil && len(names.UUID) <= 128 && len(names.Type) <= 256 {
+		l.UUID, l.EventType = names.UUID, names.Type
+	}
+	return l
 }
 
 // DeadLetter returns one, with its event.
 func (e *Engine) DeadLetter(ctx context.Context, instance, id string) (DeadLetter, error) {
-	return DeadLetter{}, errNotBuilt
+	st := e.store.Org(instance)
+	if _, err := st.Instance(ctx); err != nil {
+		return DeadLetter{}, unknownInstance(instance, err)
+	}
+	if !letterID.MatchString(id) {
+		return DeadLetter{}, fmt.Errorf("%w: %.64q", ErrUnknownLetter, id)
+	}
+	d, err := st.DeadLetter(ctx, id)
+	if errors.Is(err, state.ErrNotFound) {
+		return DeadLetter{}, fmt.Errorf("%w: %s", ErrUnknownLetter, id)
+	}
+	if err != nil {
+		return DeadLetter{}, unavailable(err)
+	}
+	return letter(d), nil
 }
 
 // Replay sends dead letters back to the inbox: those named, or all.
 func (e *Engine) Replay(ctx context.Context, instance string, ids []string) (Replayed, error) {
-	return Replayed{}, errNotBuilt
+	var total Replayed
+	st := e.store.Org(instance)
+	if _, err := st.Instance(ctx); err != nil {
+		return total, unknownInstance(instance, err)
+	}
+	replay := func(dead []state.Dead) error {
+		var good []state.Dead
+		for _, d := range dead {
+			body, err := readable(d.Event)
+			if err != nil {
+				total.Failed++
+				continue
+			}
+			d.Event = body
+			good = append(good, d)
+		}
+		if len(good) == 0 {
+			return nil
+		}
+		n, err := st.Replay(ctx, good)
+		total.Replayed += n
+		return unavailable(err)
+	}
+	if len(ids) > 0 {
+		for _, id := range ids {
+			if !letterID.MatchString(id) {
+				return total, fmt.Errorf("%w: %.64q", ErrUnknownLetter, id)
+			}
+			d, err := st.DeadLetter(ctx, id)
+			if errors.Is(err, state.ErrNotFound) {
+				return total, fmt.Errorf("%w: %s", ErrUnknownLetter, id)
+			}
+			if err != nil {
+				return total, unavailable(err)
+			}
+			if err := replay([]state.Dead{d}); err != nil {
+				return total, err
+			}
+		}
+		return total, nil
+	}
+	// Those there now: what fails again comes back behind them.
+	newest, err := st.NewestDeadLetter(ctx)
+	if err != nil {
+		return total, unavailable(err)
+	}
+	for after := ""; ; {
+		dead, err := st.DeadLetters(ctx, after, chunk)
+		if err != nil {
+			return total, unavailable(err)
+		}
+		dead = slices.DeleteFunc(dead, func(d state.Dead) bool { return less(newest, d.ID) })
+		if len(dead) == 0 {
+			return total, nil
+		}
+		after = dead[len(dead)-1].ID
+		if err := replay(dead); err != nil {
+			return total, err
+		}
+	}
+}
+
+// readable returns the event of a dead letter as the inbox keeps events.
+func readable(raw []byte) ([]byte, error) {
+	var ours okta.Event
+	if err := json.Unmarshal(raw, &ours); err == nil && ours.UUID != "" && ours.RequestURI != "" {
+		return raw, nil // it came from the inbox
+	}
+	event, err := okta.ParseEvent(raw)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(event)
 }
 
 // Health looks at Redis: its persistence, eviction policy and memory.
-func (e *Engine) Health(ctx context.Context) (Health, error) { return Health{}, errNotBuilt }
+func (e *Engine) Health(ctx context.Context) (Health, error) {
+	if e.store.Embedded() {
+		return Health{Redis: RedisHealth{Embedded: true}, Warnings: []string{
+			"the state is in memory and lost at exit, and every instance is then read in full: set OKTASYNC_REDIS_URL"}}, nil
+	}
+	r, err := e.store.Health(ctx)
+	if err != nil {
+		return Health{}, unavailable(err)
+	}
+	h := Health{Redis: RedisHealth{Version: r.Version, AOF: r.AOF, Fsync: r.Fsync, Eviction: r.Eviction, UsedBytes: r.Used, MaxBytes: r.Most}}
+	if r.Most > 0 {
+		h.Redis.Used = float64(r.Used) / float64(r.Most)
+	}
+	warn := func(text string) { h.Warnings = append(h.Warnings, text) }
+	switch {
+	case !r.AOF && r.RDB:
+		warn("Redis keeps only snapshots (RDB): a crash loses minutes of accepted events, which then come back late from the System Log; set appendonly yes")
+	case !r.AOF:
+		warn("Redis keeps nothing on disk: after its restart every instance is read in full again; set appendonly yes")
+	case r.Fsync == "no":
+		warn("Redis leaves it to the system when to write to disk: a crash of the machine loses up to half a minute; set appendfsync everysec")
+	}
+	if r.AOFBroken {
+		warn("Redis could not write its append-only file: see its log, and whether its disk is full")
+	}
+	if r.Eviction != "" && r.Eviction != "noeviction" {
+		warn("Redis may evict keys (maxmemory-policy " + r.Eviction + "), which deletes parts of the graph unseen: set maxmemory-policy noeviction")
+	}
+	if h.Redis.Used > maxMemory {
+		warn(fmt.Sprintf("Redis uses %.0f %% of its memory, and event hooks are answered 503: raise maxmemory", 100*h.Redis.Used))
+	}
+	return h, nil
+}

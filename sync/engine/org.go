@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/oktasync/oktasync/state"
@@ -22,8 +23,16 @@ type org struct {
 	settings []byte // as stored: others mean another org
 	cfg      Config
 	log      *slog.Logger
+	store    *state.Store
 	st       *state.Org
-	open     func(id string, settings []byte) (Instance, error)
+	engine   *Engine
+
+	token     string // of the lease
+	leaseTime time.Duration
+	epoch     string
+	paused    atomic.Bool
+	logFilter string
+	logging   sync.Mutex // the beginning of the log
 
 	ctx     context.Context
 	stop    context.CancelFunc
@@ -35,6 +44,7 @@ type org struct {
 
 	asked   chan struct{} // something may be due to be read again
 	started chan struct{} // a run may have been started
+	behind  chan struct{} // the log may have what no hook brought
 
 	mu      sync.Mutex
 	trying  map[string]bool // targets being read again
@@ -44,11 +54,13 @@ type org struct {
 	reading sync.WaitGroup
 }
 
-func (e *Engine) newOrg(ctx context.Context, id string, settings []byte) *org {
+func (e *Engine) newOrg(ctx context.Context, id string, settings []byte, token string) *org {
 	o := &org{
-		id: id, settings: settings, cfg: e.cfg, log: e.cfg.Log.With("instance", id), st: e.store.Org(id), open: e.openInstance,
+		id: id, settings: settings, cfg: e.cfg, log: e.cfg.Log.With("instance", id),
+		store: e.store, st: e.store.Org(id).Owned(token), engine: e,
+		token: token, leaseTime: e.leaseTime(), logFilter: logFilter(convert.EventTypes()),
 		stopped: make(chan struct{}),
-		asked:   make(chan struct{}, 1), started: make(chan struct{}, 1),
+		asked:   make(chan struct{}, 1), started: make(chan struct{}, 1), behind: make(chan struct{}, 1),
 		trying: map[string]bool{}, failed: map[string]int{},
 	}
 	o.ctx, o.stop = context.WithCancel(ctx)
@@ -65,14 +77,33 @@ func (o *org) wake() {
 	}
 }
 
-// work runs the loops until the org is stopped.
+// over tells whether the org was stopped.
+func (o *org) over() bool { return o.ctx.Err() != nil }
+
+// fallBehind has the log polled early.
+func (o *org) fallBehind() {
+	select {
+	case o.behind <- struct{}{}:
+	default:
+	}
+}
+
+// work runs the loops until the org is stopped, and hands the lease over.
 func (o *org) work() {
 	defer close(o.stopped)
+	defer o.engine.notify() // it may be taken again at once
+	defer o.handOver()
+	var keeper sync.WaitGroup
+	keeper.Go(o.keepLease)
+	defer keeper.Wait()
 	defer o.stop()
 	for reported := false; ; reported = true {
 		err := o.prepare()
 		if err == nil {
 			break
+		}
+		if errors.Is(err, state.ErrFenced) {
+			return
 		}
 		if !reported && o.ctx.Err() == nil {
 			o.log.Error("instance cannot work until this is mended", "err", err)
@@ -83,11 +114,12 @@ func (o *org) work() {
 		}
 	}
 	o.setProblem("")
-	defer o.client.Close()
+	o.log.Info("instance is looked after here", "owner", owner(o.token))
 	var loops sync.WaitGroup
 	loops.Go(func() { o.loop("inbox", o.inboxRound) })
 	loops.Go(func() { o.loop("refresh", o.refreshRound) })
 	loops.Go(func() { o.loop("reconcile", o.reconcileRound) })
+	loops.Go(func() { o.loop("log", o.logRound) })
 	loops.Wait()
 	o.reading.Wait()
 }
@@ -97,12 +129,20 @@ func (o *org) work() {
 func (o *org) loop(name string, round func() error) {
 	failing := false
 	for o.ctx.Err() == nil {
+		if o.paused.Load() {
+			pause(o.ctx)
+			continue
+		}
 		err := round()
 		if err == nil {
 			failing = false
 			continue
 		}
 		if o.ctx.Err() != nil {
+			return
+		}
+		if errors.Is(err, state.ErrFenced) {
+			o.stop() // another process works for it
 			return
 		}
 		if !failing {
@@ -126,7 +166,7 @@ func pause(ctx context.Context) {
 
 // prepare opens the settings and makes the account known: everything hangs on it.
 func (o *org) prepare() error {
-	in, err := o.open(o.id, o.settings)
+	in, err := o.engine.openInstance(o.id, o.settings)
 	if err != nil {
 		return err
 	}
@@ -135,18 +175,45 @@ func (o *org) prepare() error {
 	}
 	o.factors = in.Factors
 	o.convert = convert.NewOrg(in.OrgURL, in.Name)
-	if o.client == nil {
-		if o.client, err = okta.NewClient(o.ctx, okta.ClientConfig{
-			OrgURL: in.OrgURL, Token: in.Token, AllowInsecure: o.cfg.AllowInsecure,
-			Share: o.cfg.Share, MaxInFlight: o.cfg.MaxInFlight, Clock: o.cfg.Clock, Log: o.log,
-		}); err != nil {
-			return err
-		}
+	if o.client, err = o.engine.client(o.id, o.settings, in); err != nil {
+		return err
 	}
 	account := o.convert.Account(nil)
 	account.Version = record.AsRead(1) // any reading is newer
 	_, err = o.merge(o.ctx, batch{observations: []record.Observation{account}, cause: record.Cause{Source: record.FromReconcile, ID: "instance/" + o.id}})
-	return err
+	if err != nil {
+		return err
+	}
+	return o.repair()
+}
+
+// client is the client of an org, with the settings that it was made for.
+type client struct {
+	settings string
+	*okta.Client
+}
+
+// client returns the client of an instance. It outlives the org at work: what
+// it knows of the limits and of Okta's clock stays good after a takeover.
+func (e *Engine) client(id string, settings []byte, in Instance) (*okta.Client, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	old := e.clients[id]
+	if old != nil && old.settings == string(settings) {
+		return old.Client, nil
+	}
+	made, err := okta.NewClient(context.Background(), okta.ClientConfig{
+		OrgURL: in.OrgURL, Token: in.Token, AllowInsecure: e.cfg.AllowInsecure,
+		Share: e.cfg.Share, MaxInFlight: e.cfg.MaxInFlight, Clock: e.cfg.Clock, Log: e.cfg.Log.With("instance", id),
+	})
+	if err != nil {
+		return nil, err
+	}
+	if old != nil {
+		old.Close()
+	}
+	e.clients[id] = &client{string(settings), made}
+	return made, nil
 }
 
 // setProblem keeps what keeps the instance from working, for its status; "" for nothing.
@@ -156,7 +223,7 @@ func (o *org) setProblem(problem string) {
 	o.problem = problem
 	o.mu.Unlock()
 	if !same {
-		if err := o.st.SetFact(context.WithoutCancel(o.ctx), "problem", problem); err != nil {
+		if _, err := o.merge(context.WithoutCancel(o.ctx), batch{Batch: state.Batch{Set: []state.Cell{{Hash: "facts", Field: "problem", Value: problem}}}}); err != nil {
 			o.log.Warn("problem could not be kept for the instance's state", "err", err)
 		}
 	}
@@ -168,6 +235,15 @@ type batch struct {
 	observations []record.Observation
 	asks         []record.Ask
 	cause        record.Cause // of what has none of its own
+	judgement
+}
+
+// judgement is how absences that no event told of are let through.
+type judgement struct {
+	brake  bool
+	forced bool   // the brake was lifted
+	verify bool   // nothing is let through that changes the graph
+	holder string // the run that holds the rest
 }
 
 func (o *org) merge(ctx context.Context, b batch) (state.Merged, error) {
@@ -191,11 +267,16 @@ func (o *org) merge(ctx context.Context, b batch) (state.Merged, error) {
 		b.Asks = append(b.Asks, state.Ask{Target: a.Target, Exceed: int64(a.Exceed), Source: string(cause.Source), Cause: cause.ID})
 	}
 	b.Margin, b.Allowance = o.cfg.ReadMargin, o.cfg.ListAllowance
-	merged, err := o.st.Merge(ctx, b.Batch)
-	if err != nil && !errors.Is(err, state.ErrRefused) {
-		err = unavailable(err)
+	if b.brake {
+		b.Brake = &state.Brake{Ratio: o.cfg.DeleteRatio, Day: o.now().UnixMilli() / (24 * time.Hour).Milliseconds(), Forced: b.forced}
 	}
-	return merged, err
+	b.Verify, b.Holder = b.verify, b.holder
+	merged, err := o.st.Merge(ctx, b.Batch)
+	if err == nil && merged.Held > 0 && !b.verify {
+		o.log.Warn("absences are held until the run that holds them is approved", "run", b.holder, "records", merged.Held)
+		err = o.noteHeld(ctx, b.holder)
+	}
+	return merged, unavailable(err)
 }
 
 // now is Okta's clock, or ours while none of its answers has told it.
@@ -212,27 +293,6 @@ const future = time.Minute
 
 // inboxBatch is how many events are taken in at once.
 const inboxBatch = 500
-
-// accept stores a delivery.
-func accept(ctx context.Context, st *state.Org, d okta.Delivery) error {
-	events := make([]state.Event, len(d.Events))
-	for i, e := range d.Events {
-		body, err := json.Marshal(e)
-		if err != nil {
-			return err
-		}
-		events[i] = state.Event{UUID: e.UUID, Source: string(record.FromHook), Body: body}
-	}
-	dead := make([]state.Dead, len(d.Bad))
-	for i, bad := range d.Bad {
-		dead[i] = state.Dead{Event: bad.Raw, Reason: bad.Reason}
-	}
-	if len(events)+len(dead) == 0 {
-		return nil
-	}
-	_, err := st.Accept(ctx, events, dead)
-	return err
-}
 
 func (o *org) inboxRound() error {
 	_, err := o.takeIn(o.ctx, time.Second)
@@ -270,7 +330,7 @@ func (o *org) takeIn(ctx context.Context, wait time.Duration) (int, error) {
 // bury makes a dead letter of an event that the store cannot take.
 func (o *org) bury(ctx context.Context, e state.Event, why error) error {
 	o.log.Error("event became a dead letter", "err", why)
-	_, err := o.merge(ctx, batch{Batch: state.Batch{Inbox: e.ID, Dead: []state.Dead{{Event: e.Body, Reason: why.Error()}}}})
+	_, err := o.merge(ctx, batch{Batch: state.Batch{Inbox: e.ID, Dead: []state.Dead{{Source: e.Source, Event: e.Body, Reason: why.Error()}}}})
 	return err
 }
 
@@ -289,8 +349,11 @@ func (o *org) mergeEvents(ctx context.Context, events []state.Event) error {
 		}
 		if err != nil {
 			o.log.Warn("event became a dead letter", "uuid", e.UUID, "type", e.Type, "err", err)
-			b.Dead = append(b.Dead, state.Dead{Event: stored.Body, Reason: err.Error()})
+			b.Dead = append(b.Dead, state.Dead{Source: stored.Source, Event: stored.Body, Reason: err.Error()})
 			continue
+		}
+		if strings.HasPrefix(e.Type, "system.org.rate_limit.") {
+			o.fallBehind()
 		}
 		for i := range effect.Observations {
 			effect.Observations[i].Cause = record.Cause{Source: record.Source(stored.Source), ID: e.UUID}

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -42,41 +44,121 @@ func (e *Engine) StartRun(ctx context.Context, instance string, start Start) (Ru
 	if _, err := e.instance(ctx, instance); err != nil {
 		return Run{}, err
 	}
-	now := e.cfg.Clock().UTC()
+	run, err := e.startRun(ctx, instance, start)
+	e.notify()
+	return run, err
+}
+
+// newRunID returns an id that begins with the instance's.
+func (e *Engine) newRunID(instance string) string {
+	return fmt.Sprintf("%s-%s%s", instance, strconv.FormatInt(e.cfg.Clock().UnixMilli(), 36), strconv.FormatInt(36*36+rand.Int64N(35*36*36), 36))
+}
+
+func (e *Engine) startRun(ctx context.Context, instance string, start Start) (Run, error) {
+	start.Mode = cmp.Or(start.Mode, Modes[0])
+	if !slices.Contains(Modes, start.Mode) {
+		return Run{}, fmt.Errorf("%w: %.32q; there are %s", ErrUnknownMode, start.Mode, strings.Join(Modes, ", "))
+	}
+	scopes, err := scopesOf(start)
+	if err != nil {
+		return Run{}, err
+	}
 	run := Run{
-		ID:       fmt.Sprintf("%s-%s%s", instance, strconv.FormatInt(now.UnixMilli(), 36), strconv.FormatInt(36*36+rand.Int64N(35*36*36), 36)),
-		Instance: instance, Mode: cmp.Or(start.Mode, Modes[0]), Object: start.Object, Force: start.Force, Trigger: start.Trigger,
-		State: RunRunning, StartedAt: now, Progress: map[string]Progress{},
+		ID: e.newRunID(instance), Instance: instance, Mode: start.Mode, Object: start.Object, Force: start.Force,
+		Trigger: start.Trigger, State: RunRunning, StartedAt: e.cfg.Clock().UTC(), Progress: map[string]Progress{},
 	}
 	description, err := json.Marshal(run)
 	if err != nil {
 		return Run{}, err
 	}
 	st := e.store.Org(instance)
-	id, err := st.StartRun(ctx, run.ID, description, []state.Cell{
-		pending(record.AccountScope), pending(record.Users), pending(record.Groups), pending(record.Apps)})
+	id, err := st.StartRun(ctx, run.ID, description, scopes)
 	if err != nil {
 		return Run{}, unavailable(err)
 	}
-	e.notify()
 	return loadRun(ctx, st, id)
+}
+
+var objectID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,100}$`)
+
+// scopesOf returns what a run has to read first.
+func scopesOf(start Start) ([]state.Cell, error) {
+	var targets []string
+	add := func(scopes ...record.Scope) {
+		for _, s := range scopes {
+			targets = append(targets, string(s))
+		}
+	}
+	switch {
+	case start.Object == "" && start.Mode == "incremental":
+		add(record.ChangedUsers, record.ChangedGroups, record.Apps)
+	case start.Object == "":
+		add(record.AccountScope, record.Users, record.Groups, record.Apps)
+	default:
+		parts := strings.Split(start.Object, "/")
+		kind := parts[0]
+		wanted := map[string]int{"account": 0, "users": 0, "groups": 0, "apps": 0, "user": 1, "group": 1, "app": 1,
+			"members": 1, "appusers": 1, "appgroups": 1, "factors": 1, "member": 2, "appuser": 2, "appgroup": 2, "factor": 2}
+		n, known := wanted[kind]
+		ids := parts[1:]
+		if !known || len(ids) != n || slices.ContainsFunc(ids, func(id string) bool { return !objectID.MatchString(id) }) {
+			return nil, fmt.Errorf("%w: %.100q; as user/00u…, member/00g…/00u…, members/00g…, users", ErrUnknownObject, start.Object)
+		}
+		targets = append(targets, start.Object)
+		switch kind {
+		case "user":
+			add(record.Factors(ids[0]), record.UserApps(ids[0]))
+		case "group":
+			add(record.Members(ids[0]))
+		case "app":
+			add(record.AppUsers(ids[0]), record.AppGroups(ids[0]))
+		case "factor": // its list is all that can be read
+			targets = []string{string(record.Factors(ids[0]))}
+		}
+	}
+	cells := make([]state.Cell, len(targets))
+	for i, target := range targets {
+		cells[i] = pending(record.Scope(target))
+		if start.Object != "" {
+			cells[i].Hash = "pending:" + lists
+		}
+	}
+	return cells, nil
+}
+
+// startRun starts a run of the org itself.
+func (o *org) startRun(ctx context.Context, instance string, start Start) (Run, error) {
+	return o.engine.startRun(ctx, instance, start)
 }
 
 // reconcileRound works on the running run, or waits for one.
 func (o *org) reconcileRound() error {
+	if err := o.obey(); err != nil {
+		return err
+	}
+	if err := o.keepSchedule(); err != nil {
+		return err
+	}
 	id, err := o.st.Fact(o.ctx, "run")
 	if err != nil {
 		return err
 	}
-	if id == "" {
-		select {
-		case <-o.ctx.Done():
-		case <-o.started:
-		case <-time.After(look):
+	if id != "" {
+		// Every list must begin behind the place from which the log is followed.
+		if _, err := o.logPlace(); err != nil {
+			return err
 		}
-		return nil
+		settling, err := o.reconcile(o.ctx, id)
+		if err != nil || !settling {
+			return err
+		}
 	}
-	return o.reconcile(o.ctx, id)
+	select {
+	case <-o.ctx.Done():
+	case <-o.started:
+	case <-time.After(look):
+	}
+	return nil
 }
 
 // tally counts what one family did.
@@ -100,35 +182,57 @@ type reconciling struct {
 	saving  sync.Mutex
 	mu      sync.Mutex
 	errors  []RunError
+	failed  map[string]int     // passes over a list that failed for now
+	refused map[string]int     // lists in a row that Okta denied, by family
+	denied  map[string]error   // families that are not read any more
+	broken  int64              // ms: up to here the log does not tell all
+	rest    map[bool]*rotation // of the factors; of all else
 }
 
 // maxRunErrors bounds what one run tells of lists that could not be read.
 const maxRunErrors = 100
 
-func (o *org) reconcile(ctx context.Context, id string) error {
+// reconcile works on a run. It returns true if the run cannot end yet.
+func (o *org) reconcile(ctx context.Context, id string) (settling bool, err error) {
 	run, err := loadRun(ctx, o.st, id)
-	if err != nil {
-		return err
+	if errors.Is(err, ErrUnknownRun) { // its description is lost: let the next one start
+		o.log.Error("run has no description and is given up", "run", id)
+		_, err = o.merge(ctx, batch{Batch: state.Batch{Drop: o.pendings(), Delete: []state.Cell{{Hash: "facts", Field: "run"}}}})
+		return false, err
 	}
-	r := &reconciling{org: o, before: run, tallies: map[string]*tally{}, errors: run.Errors}
+	if err != nil {
+		return false, err
+	}
+	if run.State == RunSettling {
+		return o.settle(ctx, run)
+	}
+	r := &reconciling{org: o, before: run, tallies: map[string]*tally{}, errors: run.Errors,
+		failed: map[string]int{}, refused: map[string]int{}, denied: map[string]error{}}
 	for _, name := range []string{"account", "users", "groups", "members", "apps", "assignments", "factors"} {
 		r.tallies[name] = &tally{}
 	}
-	o.log.Info("run works", "run", id, "mode", run.Mode, "trigger", run.Trigger)
+	if err := r.planRotation(ctx); err != nil {
+		return false, err
+	}
+	o.log.Info("run works", "run", id, "mode", run.Mode, "trigger", run.Trigger, "object", run.Object)
 
+	reading, stop := context.WithCancel(ctx)
+	defer stop()
 	listsRead := make(chan struct{})
 	var families sync.WaitGroup
 	families.Go(func() {
 		defer close(listsRead)
-		r.family(ctx, lists, nil)
+		r.family(reading, lists, nil)
+		r.rotate(reading)
 	})
 	for _, name := range followers {
-		families.Go(func() { r.family(ctx, name, listsRead) })
+		families.Go(func() { r.family(reading, name, listsRead) })
 	}
 	over := make(chan struct{})
 	go func() { families.Wait(); close(over) }()
 	save := time.NewTicker(300 * time.Millisecond)
 	defer save.Stop()
+	canceled := false
 	for working := true; working; {
 		select {
 		case <-over:
@@ -137,12 +241,28 @@ func (o *org) reconcile(ctx context.Context, id string) error {
 			if err := r.save(ctx); err != nil && ctx.Err() == nil {
 				o.log.Warn("progress of the run could not be kept", "run", id, "err", err)
 			}
+			if order, err := o.st.Cell(ctx, "orders", id); err == nil && order == orderCancel {
+				canceled = true
+				stop()
+			}
 		}
 	}
 	if ctx.Err() != nil { // the run goes on where it stands, in the next process
-		return ctx.Err()
+		return false, ctx.Err()
 	}
-	return r.end(ctx)
+	if canceled {
+		return false, o.cancel(ctx, id)
+	}
+	return false, r.end(ctx)
+}
+
+// pendings are the hashes of what a run has yet to read.
+func (o *org) pendings() []string {
+	var hashes []string
+	for _, name := range append([]string{lists}, followers...) {
+		hashes = append(hashes, "pending:"+name)
+	}
+	return hashes
 }
 
 // family reads the pending scopes of a family until none is left and none can come.
@@ -169,6 +289,10 @@ func (r *reconciling) family(ctx context.Context, name string, feeders <-chan st
 		case <-feeders:
 			last = true
 		default:
+		}
+		if r.paused.Load() {
+			pause(ctx)
+			continue
 		}
 		found := 0
 		for at := uint64(0); ; {
@@ -215,41 +339,125 @@ func (r *reconciling) family(ctx context.Context, name string, feeders <-chan st
 	}
 }
 
+// passes is how often a list is tried that Okta fails on for now.
+const passes = 3
+
 // read reads one scope; one that cannot be read is named in the run.
 func (r *reconciling) read(ctx context.Context, cell state.Cell) {
-	scope := record.Scope(cell.Field)
-	name := strings.TrimPrefix(cell.Hash, "pending:")
-	if name == lists {
-		name = string(scope)
+	target := cell.Field
+	family := strings.TrimPrefix(cell.Hash, "pending:")
+	t := r.tallies[family]
+	if family == lists {
+		t = r.tallies[r.familyOf(target)]
 	}
-	t := r.tallies[name]
-	err := r.list(okta.WithCounter(ctx, &t.counter), &listing{
-		scope: scope, cause: record.Cause{Source: record.FromReconcile, ID: r.before.ID},
-		delay: r.cfg.ListAllowance, cell: &cell, tally: t})
+	cause := record.Cause{Source: record.FromReconcile, ID: r.before.ID}
+	judged := r.judgement()
+	ctx = okta.WithCounter(ctx, &t.counter)
+	var err error
+	if record.IsScope(target) || target == string(record.AccountScope) {
+		delay := r.cfg.ListAllowance
+		err = r.list(ctx, &listing{scope: record.Scope(target), cause: cause, delay: delay, cell: &cell, tally: t, run: r, judgement: judged})
+	} else {
+		exceed := record.AsEvent(r.now().Add(-r.cfg.ListAllowance).UnixMilli())
+		if _, err = r.readTarget(ctx, state.Ask{Target: target, Exceed: int64(exceed)}, cause, judged); err == nil {
+			_, err = r.merge(ctx, batch{Batch: state.Batch{Delete: []state.Cell{cell}}})
+		}
+	}
+	r.mu.Lock()
+	if err == nil {
+		r.refused[family] = 0
+	}
+	r.mu.Unlock()
 	if err == nil {
 		t.done.Add(1)
-		r.setProblem("")
 		return
 	}
 	if ctx.Err() != nil {
 		return
 	}
-	if errors.Is(err, ErrUnavailable) { // Okta is not to blame: the list stays pending
-		r.log.Error("run waits for the store", "run", r.before.ID, "scope", scope, "err", err)
+	switch {
+	case errors.Is(err, state.ErrFenced):
+		r.stop() // another process works on it
+		return
+	case errors.Is(err, ErrUnavailable): // Okta is not to blame: the list stays pending
+		r.log.Error("run waits for the store", "run", r.before.ID, "scope", target, "err", err)
+		pause(ctx)
+		return
+	case okta.IsTemporary(err) && r.again(target):
+		r.log.Warn("list could not be read for now, will be tried again", "run", r.before.ID, "scope", target, "err", err)
 		pause(ctx)
 		return
 	}
-	r.report(err)
-	r.log.Error("list could not be read: nothing of it is taken for deleted", "run", r.before.ID, "scope", scope, "err", err)
-	r.note(RunError{Scope: string(scope), Error: err.Error()})
+	r.log.Error("list could not be read: nothing of it is taken for deleted", "run", r.before.ID, "scope", target, "err", err)
+	r.note(RunError{Scope: target, Error: err.Error()})
+	giveUp := batch{Batch: state.Batch{Delete: []state.Cell{cell}}}
+	if stop := r.deny(family, err); stop != nil {
+		r.log.Error("the rest of the family is not read: the token has no right to it", "run", r.before.ID, "family", family, "err", err)
+		r.note(RunError{Scope: family, Error: stop.Error()})
+		giveUp.Drop = []string{cell.Hash}
+	}
 	// Named first, given up then: a crash between must not make the run look whole.
 	if err = r.save(ctx); err == nil {
-		err = r.st.ClearPending(ctx, cell)
+		_, err = r.merge(ctx, giveUp)
 	}
 	if err != nil && ctx.Err() == nil {
-		r.log.Error("run could not give up a list, it will be tried again", "run", r.before.ID, "scope", scope, "err", err)
+		r.log.Error("run could not give up a list, it will be tried again", "run", r.before.ID, "scope", target, "err", err)
 		pause(ctx)
 	}
+}
+
+// judgement says what the run lets through.
+func (r *reconciling) judgement() judgement {
+	return judgement{brake: true, forced: r.before.Force, verify: r.before.Mode == "verify", holder: r.before.ID}
+}
+
+// familyOf tells where the reading of a first target is counted.
+func (r *reconciling) familyOf(target string) string {
+	switch kind, _, _ := strings.Cut(strings.TrimPrefix(target, "changed/"), "/"); kind {
+	case "account":
+		return "account"
+	case "groups", "group":
+		return "groups"
+	case "apps", "app":
+		return "apps"
+	case "members", "member":
+		return "members"
+	case "appusers", "appuser", "appgroups", "appgroup", "userapps":
+		return "assignments"
+	case "factors", "factor":
+		return "factors"
+	}
+	return "users"
+}
+
+// again tells whether a list that failed for now is tried once more.
+func (r *reconciling) again(target string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failed[target]++
+	return r.failed[target] < passes
+}
+
+// lostRight is after how many denied lists in a row, of groups or applications,
+// the right is taken to be lost: a single one may be out of the token's reach.
+const lostRight = 5
+
+// deny returns an error if the family is not to be read any more.
+func (r *reconciling) deny(family string, err error) error {
+	if !okta.IsUnauthorized(err) && !okta.IsForbidden(err) {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.refused[family]++
+	if !okta.IsUnauthorized(err) && (family == lists || r.refused[family] < lostRight) {
+		if family == lists {
+			r.denied[family] = err
+		}
+		return nil
+	}
+	r.denied[family] = err
+	return fmt.Errorf("the rest of %s was not read: %w", family, err)
 }
 
 // note keeps an error for the run, one of each scope.
@@ -308,7 +516,8 @@ func (r *reconciling) save(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return r.st.SetRun(ctx, run.ID, b)
+	_, err = r.merge(ctx, batch{Batch: state.Batch{Set: []state.Cell{{Hash: "runs", Field: run.ID, Value: string(b)}}}})
+	return err
 }
 
 func (r *reconciling) end(ctx context.Context) error {
@@ -316,19 +525,48 @@ func (r *reconciling) end(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	run.State = RunSucceeded
-	ended := r.cfg.Clock().UTC()
-	run.EndedAt = &ended
-	var facts []string
-	if len(run.Errors) > 0 {
-		run.State = RunIncomplete
-	} else {
-		facts = []string{"full", strconv.FormatInt(r.now().UnixMilli(), 10)}
+	var reasons []string
+	for _, err := range r.denied {
+		reasons = append(reasons, err.Error())
 	}
-	b, err := json.Marshal(run)
+	slices.Sort(reasons)
+	facts := []state.Cell{{Hash: "facts", Field: "denied", Value: strings.Join(slices.Compact(reasons), "; ")}}
+	held, err := r.st.HeldCount(ctx, run.ID)
+	if err != nil {
+		return unavailable(err)
+	}
+	switch {
+	case run.Mode == "verify" && len(run.Errors) == 0:
+		run.State = RunSettling
+		run.ReadUntil = r.now().UTC()
+		facts = append(facts, state.Cell{Hash: "facts", Field: "settling", Value: strconv.FormatInt(run.ReadUntil.UnixMilli(), 10)})
+	case len(run.Errors) > 0:
+		run.State = RunIncomplete
+	default:
+		run.State = RunSucceeded
+		if run.Mode == "full" && run.Object == "" && held == 0 {
+			facts = append(facts, state.Cell{Hash: "facts", Field: "full", Value: strconv.FormatInt(r.now().UnixMilli(), 10)})
+		}
+	}
+	return r.endRun(ctx, run, facts...)
+}
+
+// endRun keeps the last description of a run and lets the next one start; a
+// run that settles keeps its place.
+func (o *org) endRun(ctx context.Context, run Run, facts ...state.Cell) error {
+	b := batch{Batch: state.Batch{Set: facts}}
+	if run.State != RunSettling {
+		ended := o.cfg.Clock().UTC()
+		run.EndedAt = &ended
+		b.Delete = []state.Cell{{Hash: "facts", Field: "run"}, {Hash: "orders", Field: run.ID}}
+	}
+	text, err := json.Marshal(run)
 	if err != nil {
 		return err
 	}
-	r.log.Info("run ended", "run", run.ID, "state", run.State, "changes", run.Changes, "errors", len(run.Errors))
-	return r.st.EndRun(ctx, run.ID, b, facts...)
+	b.Set = append(b.Set, state.Cell{Hash: "runs", Field: run.ID, Value: string(text)})
+	o.log.Info("run ended", "run", run.ID, "state", run.State, "changes", run.Changes, "errors", len(run.Errors))
+	_, err = o.merge(ctx, b)
+	o.fallBehind() // the log is read past its end
+	return err
 }

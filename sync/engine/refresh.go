@@ -12,6 +12,8 @@ import (
 )
 
 const (
+	everyoneTarget = "everyone"
+
 	refreshBatch = 256
 	maxBackoff   = 5 * time.Minute
 )
@@ -21,7 +23,7 @@ func (o *org) refreshRound() error {
 	if _, err := o.startDue(o.ctx); err != nil {
 		return err
 	}
-	if _, err := whole(o.ctx, o.st); err != nil {
+	if err := o.noteWhole(); err != nil {
 		return err
 	}
 	wait := time.Second
@@ -73,7 +75,7 @@ func (o *org) startDue(ctx context.Context) (started int, err error) {
 				return started, err
 			}
 			if first { // behind it, so that many of these do not hide what else is due
-				if err := o.st.Postpone(ctx, a.Target, o.now().Add(time.Second).UnixMilli()); err != nil {
+				if err := o.postpone(ctx, a.Target, time.Second); err != nil {
 					return started, err
 				}
 				continue
@@ -112,10 +114,14 @@ func (o *org) tryAsk(ctx context.Context, a state.Ask) {
 		err = storeErr
 	}
 	o.mu.Lock()
-	if err == nil && !left {
+	if !left {
 		delete(o.failed, a.Target)
+	}
+	if err == nil && !left {
 		o.mu.Unlock()
-		o.setProblem("")
+		if a.Target != everyoneTarget { // that is no read of Okta
+			o.setProblem("")
+		}
 		return
 	}
 	n := o.failed[a.Target]
@@ -128,9 +134,15 @@ func (o *org) tryAsk(ctx context.Context, a state.Ask) {
 		o.log.Warn("reading again failed, will be tried later", "target", a.Target, "in", wait, "err", err)
 		o.report(err)
 	}
-	if err := o.st.Postpone(ctx, a.Target, o.now().Add(wait).UnixMilli()); err != nil {
+	if err := o.postpone(ctx, a.Target, wait); err != nil {
 		o.log.Warn("reading again could not be put off", "target", a.Target, "err", err)
 	}
+}
+
+// postpone moves the next try of an ask.
+func (o *org) postpone(ctx context.Context, target string, wait time.Duration) error {
+	_, err := o.merge(ctx, batch{Batch: state.Batch{Postpone: []state.Later{{Target: target, Until: o.now().Add(wait).UnixMilli()}}}})
+	return err
 }
 
 // report shows in the instance's state what needs somebody to act. While the
@@ -145,11 +157,14 @@ func (o *org) report(err error) {
 	o.setProblem(err.Error())
 }
 
-// readAgain reads a target. It may find that it is too early, and say how long
-// to wait.
+// readAgain reads the target of an ask. It may find that it is too early, and
+// say how long to wait.
 func (o *org) readAgain(ctx context.Context, a state.Ask) (wait time.Duration, err error) {
-	cause := record.Cause{Source: record.FromRead, ID: a.Cause}
-	if a.Target == "everyone" {
+	return o.readTarget(ctx, a, record.Cause{Source: record.FromRead, ID: a.Cause}, o.judgementOf(a))
+}
+
+func (o *org) readTarget(ctx context.Context, a state.Ask, cause record.Cause, judged judgement) (wait time.Duration, err error) {
+	if a.Target == everyoneTarget {
 		return 0, o.walkEveryone(ctx)
 	}
 	if record.IsScope(a.Target) {
@@ -158,7 +173,10 @@ func (o *org) readAgain(ctx context.Context, a state.Ask) (wait time.Duration, e
 		if strings.HasPrefix(a.Target, "factors/") {
 			delay = o.cfg.ReadMargin // read at the user's own address, not out of an index
 		}
-		return 0, o.list(ctx, &listing{scope: scope, cause: cause, delay: delay, exceed: record.Version(a.Exceed)})
+		if delay == o.cfg.ListAllowance { // no event tells of what a list of many lacks
+			judged.brake = true
+		}
+		return 0, o.list(ctx, &listing{scope: scope, cause: cause, delay: delay, exceed: record.Version(a.Exceed), judgement: judged})
 	}
 	id := record.ID(a.Target)
 	owner, member := id.Split()
@@ -226,18 +244,40 @@ func (o *org) readAgain(ctx context.Context, a state.Ask) (wait time.Duration, e
 			ob = o.convert.Member(owner, member)
 		}
 	case record.KindFactor:
-		return 0, o.list(ctx, &listing{scope: record.Factors(owner), cause: cause, delay: delay, exceed: record.Version(a.Exceed)})
+		return 0, o.list(ctx, &listing{scope: record.Factors(owner), cause: cause, delay: delay, exceed: record.Version(a.Exceed), judgement: judged})
 	case record.KindAccount:
-		return 0, o.list(ctx, &listing{scope: record.AccountScope, cause: cause, delay: delay})
+		return 0, o.list(ctx, &listing{scope: record.AccountScope, cause: cause, delay: delay, judgement: judged})
 	}
 	if err != nil {
 		return 0, err
 	}
 	ob.ID = id // without anything read: absent
 	ob.Version = record.AsRead(start.Add(-delay).UnixMilli())
-	_, err = o.merge(ctx, batch{observations: []record.Observation{ob}, cause: cause})
+	_, err = o.merge(ctx, batch{observations: []record.Observation{ob}, cause: cause, judgement: judged})
 	return 0, err
 }
+
+// Sources of asks: what an event asked for, it told of; what a list lacked, the
+// brake counts; what was approved, it does not.
+const (
+	askedByList     = "reconcile"
+	askedByApproval = "approved"
+)
+
+// judgementOf says how absences are let through that reading for the ask finds.
+func (o *org) judgementOf(a state.Ask) judgement {
+	j := judgement{brake: a.Source == askedByList || a.Source == askedByApproval, forced: a.Source == askedByApproval, holder: o.refreshes()}
+	if isRun(o.id, a.Cause) {
+		j.holder = a.Cause
+	}
+	return j
+}
+
+// refreshes is the run that holds what was found outside of any run.
+func (o *org) refreshes() string { return o.id + "-refreshes" }
+
+// isRun tells the id of a run of the instance from that of an event.
+func isRun(instance, id string) bool { return strings.HasPrefix(id, instance+"-") }
 
 // tooEarly is how long a read must wait to show what is asked for.
 func (o *org) tooEarly(a state.Ask, delay time.Duration) time.Duration {

@@ -70,7 +70,7 @@ func newRig(t tb, e *Engine, sim *oktasim.Org, clock *oktasim.ManualClock) *rig 
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.o = e.newOrg(ctx, r.id, settings)
+	r.o = e.newOrg(ctx, r.id, settings, "")
 	if err := r.o.prepare(); err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +80,6 @@ func newRig(t tb, e *Engine, sim *oktasim.Org, clock *oktasim.ManualClock) *rig 
 func (r *rig) close() {
 	r.o.stop()
 	r.o.reading.Wait()
-	r.o.client.Close()
 }
 
 // deliver accepts the events as one delivery.
@@ -128,6 +127,14 @@ func (r *rig) settle() {
 	r.Fatalf("after minutes this is still to be read again: %v", asked)
 }
 
+// poll reads the System Log to its end.
+func (r *rig) poll() {
+	r.Helper()
+	if _, err := r.o.pollLog(); err != nil {
+		r.Fatal(err)
+	}
+}
+
 // refresh reads once what is due.
 func (r *rig) refresh() {
 	r.Helper()
@@ -155,7 +162,10 @@ func (r *rig) reconcile() Run {
 	if err != nil {
 		r.Fatal(err)
 	}
-	if err := r.o.reconcile(r.o.ctx, run.ID); err != nil {
+	if _, err := r.o.logPlace(); err != nil {
+		r.Fatal(err)
+	}
+	if _, err := r.o.reconcile(r.o.ctx, run.ID); err != nil {
 		r.Fatal(err)
 	}
 	if run, err = r.e.RunByID(ctx, run.ID); err != nil {

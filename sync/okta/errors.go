@@ -115,6 +115,17 @@ func IsForbidden(err error) bool {
 	return errors.As(err, &e) && e.Status == http.StatusForbidden
 }
 
+// IsTemporary tells whether the same read may do better a while later: Okta
+// failed, had no room, or what it sent was cut off.
+func IsTemporary(err error) bool {
+	var limited *RateLimitError
+	if errors.As(err, &limited) {
+		return true
+	}
+	var e *Error
+	return errors.As(err, &e) && (e.Status >= http.StatusInternalServerError || e.Status == 0 && e.cause == nil)
+}
+
 // IsNotFound tells whether Okta said that the object, or the one that owns the
 // list, does not exist.
 func IsNotFound(err error) bool {

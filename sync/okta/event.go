@@ -32,6 +32,7 @@ type Outcome struct {
 // Delivery is the body of one event hook request.
 type Delivery struct {
 	EventID string
+	Time    time.Time // eventTime: when it was made; zero if that cannot be read
 	Events  []Event
 	// Bad are the events that could not be understood, with the reason.
 	Bad []BadEvent

@@ -23,6 +23,7 @@ const (
 func ParseDelivery(body []byte) (Delivery, error) {
 	var envelope struct {
 		EventID json.RawMessage `json:"eventId"`
+		Time    json.RawMessage `json:"eventTime"`
 		Data    *struct {
 			Events []json.RawMessage `json:"events"`
 		} `json:"data"`
@@ -38,7 +39,8 @@ func ParseDelivery(body []byte) (Delivery, error) {
 		return Delivery{}, fmt.Errorf("%w: more than %d events", ErrMalformed, maxEvents)
 	}
 
-	d := Delivery{EventID: shortText(envelope.EventID), Events: make([]Event, 0, len(events))}
+	made, _ := time.Parse(time.RFC3339, shortText(envelope.Time)) // zero if it is no time
+	d := Delivery{EventID: shortText(envelope.EventID), Time: made, Events: make([]Event, 0, len(events))}
 	for _, raw := range events {
 		e, err := ParseEvent(raw)
 		if err != nil {

@@ -1,0 +1,19 @@
+-- Take the lease of an instance, or keep it; and find out whether Redis is
+-- still the one that held the state.
+-- KEYS: 1 the prefix of the instance's keys
+-- ARGV: 1 token, 2 ms that it lasts, 3 id of the running server, 4 a new epoch
+-- Returns: holder, epoch. The lease is ours if the holder is our token. The
+-- token is the fence too: what carries another is refused from now on.
+
+local prefix = KEYS[1]
+local holder = redis.call('GET', prefix .. 'lease')
+if holder and holder ~= ARGV[1] then return {holder, ''} end
+redis.call('SET', prefix .. 'lease', ARGV[1], 'PX', ARGV[2])
+local facts = redis.call('HMGET', prefix .. 'facts', 'fence', 'epoch', 'server')
+if facts[1] ~= ARGV[1] then redis.call('HSET', prefix .. 'facts', 'fence', ARGV[1]) end
+if facts[2] and facts[3] == ARGV[3] then return {ARGV[1], facts[2]} end
+redis.call('HSET', prefix .. 'facts', 'epoch', ARGV[4], 'server', ARGV[3])
+-- A restarted server may have lost its last moments: until the owner has seen
+-- to it, the state is to be repaired.
+if facts[2] then redis.call('HSET', prefix .. 'facts', 'repair', ARGV[4]) end
+return {ARGV[1], ARGV[4]}

@@ -1,0 +1,20 @@
+package convert
+
+// EventTypes returns the types of the events that have an effect, or that tell
+// of the delivery to us, in no order.
+func EventTypes() []string {
+	var types []string
+	for name, d := range decisions {
+		if d.effect != nil || d.why == ownHealth || d.why == ownLimits {
+			types = append(types, name)
+		}
+	}
+	return types
+}
+
+// KnownType tells whether the type is one of those that could concern the
+// graph, and whether Okta sends it to event hooks.
+func KnownType(eventType string) (known, hook bool) {
+	d, known := decisions[eventType]
+	return known, d.hook
+}

@@ -1,0 +1,381 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/oktasync/oktasync/state"
+	"github.com/oktasync/oktasync/sync/graph"
+	"github.com/oktasync/oktasync/sync/record"
+)
+
+// held is an observation that merge.lua holds: of a record, or, with Millis,
+// that a list of a scope was complete as of then.
+type held struct {
+	Kind    string   `json:"kind"`
+	N       int64    `json:"n"` // records that it would make absent
+	Version int64    `json:"v"`
+	Present bool     `json:"present"`
+	Content string   `json:"content"`
+	Empty   string   `json:"empty"`
+	Millis  int64    `json:"ms"`
+	Samples []string `json:"samples"`
+	Source  string   `json:"source"`
+	Cause   string   `json:"cause"`
+}
+
+// decodeHeld reads what merge.lua wrote, in whose JSON an empty list is {}.
+func decodeHeld(text string) (h held, err error) {
+	var raw struct {
+		held
+		Samples json.RawMessage `json:"samples"`
+	}
+	if err = json.Unmarshal([]byte(text), &raw); err != nil {
+		return h, err
+	}
+	h = raw.held
+	if len(raw.Samples) > 0 && raw.Samples[0] == '[' {
+		err = json.Unmarshal(raw.Samples, &h.Samples)
+	}
+	return h, err
+}
+
+// eachHeld calls f with chunks of what a run holds. f may take from it.
+func eachHeld(ctx context.Context, st *state.Org, run string, f func(map[string]held) error) error {
+	for at := uint64(0); ; {
+		texts, next, err := st.Held(ctx, run, at, chunk)
+		if err != nil {
+			return unavailable(err)
+		}
+		part := make(map[string]held, len(texts))
+		for target, text := range texts {
+			if part[target], err = decodeHeld(text); err != nil {
+				return fmt.Errorf("held %s of run %s: %w", target, run, err)
+			}
+		}
+		if err := f(part); err != nil {
+			return err
+		}
+		if at = next; at == 0 {
+			return nil
+		}
+	}
+}
+
+// heldSamples is how many records of a kind are named.
+const heldSamples = 20
+
+// summarize tells what a run holds; nil if that is nothing.
+func summarize(ctx context.Context, st *state.Org, run string) (*Held, error) {
+	sum := &Held{Kinds: map[string]HeldKind{}}
+	err := eachHeld(ctx, st, run, func(part map[string]held) error {
+		for target, h := range part {
+			k := sum.Kinds[h.Kind]
+			samples := h.Samples
+			if h.Millis == 0 {
+				samples = []string{target}
+			} else if len(samples) == 0 {
+				samples = []string{"records of " + target}
+			}
+			if h.N > 0 {
+				k.Deletes += h.N
+			} else {
+				k.Changes++
+			}
+			for _, s := range samples {
+				if len(k.Samples) < heldSamples {
+					k.Samples = append(k.Samples, s)
+				}
+			}
+			sum.Kinds[h.Kind] = k
+			sum.Total += max(h.N, 1)
+		}
+		return nil
+	})
+	if err != nil || sum.Total == 0 {
+		return nil, err
+	}
+	for _, k := range sum.Kinds {
+		slices.Sort(k.Samples)
+	}
+	return sum, nil
+}
+
+// noteHeld sees to it that the run that holds what was found outside of any
+// run can be looked at.
+func (o *org) noteHeld(ctx context.Context, run string) error {
+	if run != o.refreshes() {
+		return nil
+	}
+	if _, err := o.st.Run(ctx, run); !errors.Is(err, state.ErrNotFound) {
+		return unavailable(err)
+	}
+	now := o.cfg.Clock().UTC()
+	text, err := json.Marshal(Run{ID: run, Instance: o.id, Mode: "refresh", Trigger: "events", State: RunSucceeded,
+		StartedAt: now, EndedAt: &now, Progress: map[string]Progress{}})
+	if err != nil {
+		return err
+	}
+	_, err = o.merge(ctx, batch{Batch: state.Batch{Set: []state.Cell{{Hash: "runs", Field: run, Value: string(text)}}}})
+	return err
+}
+
+// What an operator can order.
+const (
+	orderCancel  = "cancel"
+	orderApprove = "approve"
+)
+
+// obey does what operators ordered. A run that works sees to its own.
+func (o *org) obey() error {
+	orders, err := o.st.Orders(o.ctx)
+	if err != nil || len(orders) == 0 {
+		return err
+	}
+	for run, what := range orders {
+		switch what {
+		case orderApprove:
+			err = o.approve(o.ctx, run)
+		case orderCancel:
+			err = o.cancel(o.ctx, run)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// approve merges what a run holds, each as of its own time: what was observed
+// since wins.
+func (o *org) approve(ctx context.Context, run string) error {
+	o.log.Info("what the run holds is approved", "run", run)
+	free := judgement{brake: true, forced: true, holder: run}
+	err := eachHeld(ctx, o.st, run, func(part map[string]held) error {
+		b := batch{judgement: free}
+		for target, h := range part {
+			cell := state.Cell{Hash: "held:" + run, Field: target}
+			cause := record.Cause{Source: record.Source(h.Source), ID: h.Cause}
+			if h.Millis > 0 {
+				l := &listing{scope: record.Scope(target), cause: cause, judgement: free}
+				if err := o.complete(ctx, l, batch{Batch: state.Batch{Done: []state.Cell{cell}}, judgement: free}, place{AsOf: h.Millis, Items: 1}, 0); err != nil {
+					return err
+				}
+				continue
+			}
+			b.observations = append(b.observations, h.observation(record.ID(target)))
+			b.Delete = append(b.Delete, cell)
+		}
+		_, err := o.merge(ctx, b)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	_, err = o.merge(ctx, batch{Batch: state.Batch{Delete: []state.Cell{{Hash: "orders", Field: run}}}, judgement: judgement{holder: run}})
+	o.wake()
+	return err
+}
+
+func (h held) observation(id record.ID) record.Observation {
+	ob := record.Observation{ID: id, Version: record.Version(h.Version), Present: h.Present,
+		Cause: record.Cause{Source: record.Source(h.Source), ID: h.Cause}}
+	if h.Content != "" {
+		ob.Content = []byte(h.Content)
+	}
+	for _, scope := range strings.Fields(h.Empty) {
+		ob.Empty = append(ob.Empty, record.Scope(scope))
+	}
+	return ob
+}
+
+// cancel ends a run that works or settles, and drops what a run holds.
+func (o *org) cancel(ctx context.Context, id string) error {
+	b := batch{Batch: state.Batch{
+		Drop:   []string{"held:" + id},
+		Delete: []state.Cell{{Hash: "orders", Field: id}},
+	}, judgement: judgement{holder: id}}
+	running, err := o.st.Fact(ctx, "run")
+	if err != nil {
+		return err
+	}
+	run, err := loadRun(ctx, o.st, id)
+	if err != nil && !errors.Is(err, ErrUnknownRun) {
+		return err
+	}
+	if running == id {
+		b.Drop = append(b.Drop, o.pendings()...)
+		b.Delete = append(b.Delete, state.Cell{Hash: "facts", Field: "run"})
+	}
+	if err == nil && (running == id || run.EndedAt == nil) {
+		now := o.cfg.Clock().UTC()
+		run.State, run.EndedAt = RunCanceled, &now
+		text, err := json.Marshal(run)
+		if err != nil {
+			return err
+		}
+		b.Set = []state.Cell{{Hash: "runs", Field: id, Value: string(text)}}
+	}
+	o.log.Info("run is canceled, and what it held dropped", "run", id)
+	_, err = o.merge(ctx, b)
+	return err
+}
+
+// settleFor bounds how long a verify waits to be caught up with its lists.
+const settleFor = 30 * time.Minute
+
+// settle waits until the graph is caught up with a verify, and judges what it
+// holds then: what the merge would still change is the drift. It returns true
+// while it waits.
+func (o *org) settle(ctx context.Context, run Run) (bool, error) {
+	switch order, err := o.st.Cell(ctx, "orders", run.ID); {
+	case err != nil:
+		return false, unavailable(err)
+	case order == orderCancel:
+		return false, o.cancel(ctx, run.ID)
+	}
+	caught, err := o.caughtUp(ctx, run.ReadUntil)
+	if err != nil {
+		return false, err
+	}
+	if !caught && o.now().Before(run.ReadUntil.Add(settleFor)) {
+		return true, nil
+	}
+	if !caught {
+		run.Errors = append(run.Errors, RunError{Scope: "log", Error: "the graph did not catch up with the end of the run in " +
+			settleFor.String() + ": the drift may hold what is only late; see log.problem of the instance"})
+	}
+	drift := Drift{Run: run.ID, At: o.cfg.Clock().UTC(), Kinds: map[string]int64{}}
+	again := judgement{verify: true, holder: run.ID}
+	err = eachHeld(ctx, o.st, run.ID, func(part map[string]held) error {
+		// Held again, or dropped where nothing would change any more.
+		b := batch{judgement: again}
+		var ids []string
+		for target, h := range part {
+			if h.Millis > 0 {
+				cell := state.Cell{Hash: "held:" + run.ID, Field: target}
+				l := &listing{scope: record.Scope(target), cause: record.Cause{Source: record.Source(h.Source), ID: h.Cause}, judgement: again}
+				if err := o.complete(ctx, l, batch{Batch: state.Batch{Delete: []state.Cell{cell}}, judgement: again}, place{AsOf: h.Millis, Items: 1}, 0); err != nil {
+					return err
+				}
+				continue
+			}
+			ids = append(ids, target)
+			b.observations = append(b.observations, h.observation(record.ID(target)))
+		}
+		if len(ids) == 0 {
+			return nil
+		}
+		if _, err := o.merge(ctx, b); err != nil {
+			return err
+		}
+		parts, err := o.st.Look(ctx, ids)
+		if err != nil {
+			return unavailable(err)
+		}
+		for i, id := range ids {
+			text, err := o.st.Cell(ctx, "held:"+run.ID, id)
+			if err != nil {
+				return unavailable(err)
+			}
+			if text == "" {
+				continue
+			}
+			if h := part[id]; !parts[i].Present && h.Present && o.hidden(ctx, id) {
+				continue // it would wait for its ends
+			} else if o.onlySilent(id, parts[i], h) {
+				drift.Silent++
+				continue
+			}
+			drift.Kinds[part[id].Kind]++
+			drift.Total++
+		}
+		return nil
+	})
+	if err != nil {
+		return false, err
+	}
+	err = eachHeld(ctx, o.st, run.ID, func(part map[string]held) error {
+		for _, h := range part {
+			if h.Millis > 0 {
+				drift.Kinds[h.Kind] += h.N
+				drift.Total += h.N
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return false, err
+	}
+	text, err := json.Marshal(drift)
+	if err != nil {
+		return false, err
+	}
+	run.State = RunSucceeded
+	if len(run.Errors) > 0 {
+		run.State = RunIncomplete
+	}
+	return false, o.endRun(ctx, run, state.Cell{Hash: "facts", Field: "drift", Value: string(text)})
+}
+
+// hidden tells whether an end of an edge is not in the graph.
+func (o *org) hidden(ctx context.Context, id string) bool {
+	for _, end := range record.ID(id).Ends() {
+		parts, err := o.st.Look(ctx, []string{string(end)})
+		if err == nil && !parts[0].Present {
+			return true
+		}
+	}
+	return false
+}
+
+// untold are properties that change without an event: a sign-in has none that
+// is followed, and that a deleted user was a member moves its groups' mark.
+var untold = map[string]bool{"lastLogin": true, "lastLoginOn": true, "lastMembershipUpdated": true, "lastMembershipUpdatedOn": true}
+
+// onlySilent tells whether a held observation changes only such properties.
+func (o *org) onlySilent(id string, now state.Part, h held) bool {
+	if !now.Present || !h.Present {
+		return false
+	}
+	then := now
+	then.Content = []byte(h.Content)
+	strip := func(p state.Part) []graph.Object {
+		objects := project(o.convert, id, p)
+		for _, object := range objects {
+			if object.Entity != nil {
+				for name := range untold {
+					delete(object.Entity.Properties, name)
+				}
+			}
+		}
+		return objects
+	}
+	return reflect.DeepEqual(strip(now), strip(then))
+}
+
+// caughtUp tells whether all that was published up to a time is in the graph.
+func (o *org) caughtUp(ctx context.Context, with time.Time) (bool, error) {
+	return caughtUp(ctx, o.st, with.UnixMilli())
+}
+
+// noteWhole keeps that the graph has become whole.
+func (o *org) noteWhole() error {
+	is, full, err := whole(o.ctx, o.st)
+	if err != nil || !is {
+		return err
+	}
+	noted, err := o.st.Fact(o.ctx, "whole")
+	if err != nil || noted != "" {
+		return err
+	}
+	o.log.Info("the graph is whole", "with", full)
+	return o.setFact("whole", strconv.FormatInt(full, 10))
+}

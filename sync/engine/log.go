@@ -1,0 +1,277 @@
+package engine
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/oktasync/oktasync/state"
+	"github.com/oktasync/oktasync/sync/convert"
+	"github.com/oktasync/oktasync/sync/okta"
+)
+
+const (
+	// logOverlap is how far the log is read again when its place was lost.
+	logOverlap = 10 * time.Minute
+	// logKept is how long Okta keeps the log: 90 days
+	// (https://developer.okta.com/docs/reference/api/system-log/), less a day.
+	logKept = 89 * 24 * time.Hour
+	// soon is the pause before a poll when the hooks are known to have failed.
+	soon = 5 * time.Second
+	// maxInbox stops the reading of the log while the inbox is that long: what
+	// the log has is not lost.
+	maxInbox = 50_000
+)
+
+// logPlace is where in the System Log an instance stands.
+type logPlace struct {
+	Link     string `json:"link,omitempty"`   // what the last page ended with
+	Since    int64  `json:"since,omitempty"`  // ms: where to begin without a link
+	ReadUpTo int64  `json:"readUpTo"`         // ms on Okta's clock: all published up to then was taken in
+	Broken   int64  `json:"broken,omitempty"` // ms: the log did not reach back to here once
+	Polls    int64  `json:"polls"`
+	Events   int64  `json:"events"`
+	Restarts int64  `json:"restarts"`
+	Problem  string `json:"problem,omitempty"`
+}
+
+// logPlace returns the place in the log. Without one it begins before now by
+// twice the allowance, which is before any list that is read from now on.
+func (o *org) logPlace() (logPlace, error) {
+	o.logging.Lock()
+	defer o.logging.Unlock()
+	place, known, err := loadLogPlace(o)
+	if err != nil || known {
+		return place, err
+	}
+	if _, known := o.client.Now(); !known {
+		if err := o.learnClock(o.ctx); err != nil {
+			return place, fmt.Errorf("the System Log cannot be followed before Okta answers: %w", err)
+		}
+	}
+	place.Since = o.now().Add(-2 * o.cfg.ListAllowance).UnixMilli()
+	place.ReadUpTo = place.Since
+	return place, o.saveLogPlace(place)
+}
+
+func loadLogPlace(o *org) (place logPlace, known bool, err error) {
+	text, err := o.st.Cell(o.ctx, "cursors", "log")
+	if err != nil || text == "" {
+		return place, false, unavailable(err)
+	}
+	if err := json.Unmarshal([]byte(text), &place); err != nil {
+		return place, false, fmt.Errorf("place in the System Log: %w", err)
+	}
+	return place, true, nil
+}
+
+func (o *org) saveLogPlace(place logPlace) error {
+	_, err := o.merge(o.ctx, batch{Batch: state.Batch{Set: []state.Cell{{Hash: "cursors", Field: "log", Value: place.text()}}}})
+	return err
+}
+
+func (p logPlace) text() string {
+	b, err := json.Marshal(p)
+	if err != nil {
+		panic(err) // numbers and texts only
+	}
+	return string(b)
+}
+
+// rewindLog has the log read again from an overlap before what is known of it.
+func (o *org) rewindLog() error {
+	place, known, err := loadLogPlace(o)
+	if err != nil || !known {
+		return err
+	}
+	place.Link, place.Since = "", place.ReadUpTo-logOverlap.Milliseconds()
+	place.Restarts++
+	return o.saveLogPlace(place)
+}
+
+// logRound polls the log and waits for the next time.
+func (o *org) logRound() error {
+	failed, err := o.pollLog()
+	if err != nil {
+		return err
+	}
+	if err := o.st.AgeOut(o.ctx, o.cfg.Clock()); err != nil {
+		return err
+	}
+	wait := o.cfg.LogInterval
+	if failed {
+		wait = min(wait, soon)
+	}
+	awaited, err := o.awaited()
+	if err != nil {
+		return err
+	}
+	if !awaited.IsZero() { // a poll shows what is awaited from then on
+		wait = min(wait, max(awaited.Add(o.cfg.ListAllowance).Sub(o.now()), standstill/4))
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-o.ctx.Done():
+	case <-timer.C:
+	case <-o.behind:
+		select { // at least a moment apart, however many ask for it
+		case <-o.ctx.Done():
+		case <-time.After(min(o.cfg.LogInterval, standstill)):
+		}
+	}
+	return nil
+}
+
+// awaited is the time that a full read, or a verify, waits to be caught up
+// with; zero if none does.
+func (o *org) awaited() (time.Time, error) {
+	facts, err := o.st.Facts(o.ctx)
+	if err != nil {
+		return time.Time{}, unavailable(err)
+	}
+	var ms int64
+	if facts["whole"] == "" {
+		ms, _ = strconv.ParseInt(facts["full"], 10, 64)
+	}
+	if settling, _ := strconv.ParseInt(facts["settling"], 10, 64); settling > ms {
+		ms = settling
+	}
+	status, err := logStatus(o.ctx, o.st)
+	if err != nil || ms == 0 || status.ReadUpTo == nil || status.Problem != "" || status.ReadUpTo.UnixMilli() >= ms {
+		return time.Time{}, err
+	}
+	return time.UnixMilli(ms), nil
+}
+
+// pollLog takes in what the log has got since the last time, page by page. The
+// place moves in the same step that stores what a page brought. It tells
+// whether the log shows that hooks failed to deliver. What Okta refuses is no
+// error: it is told in the place, and tried again at the next poll.
+func (o *org) pollLog() (hooksFail bool, err error) {
+	place, err := o.logPlace()
+	if err != nil {
+		return false, err
+	}
+	ctx := okta.WithPriority(o.ctx)
+	restarted := false
+	for o.ctx.Err() == nil {
+		sizes, err := o.st.Sizes(ctx)
+		if err != nil {
+			return hooksFail, unavailable(err)
+		}
+		if sizes.Inbox > maxInbox || o.paused.Load() {
+			return hooksFail, nil
+		}
+		page, err := o.client.Log(ctx, time.UnixMilli(place.Since), o.logFilter, place.Link)
+		switch {
+		case okta.IsLinkRefused(err) && !restarted:
+			restarted = true
+			if place, err = o.restartLog(place, err); err != nil {
+				return hooksFail, err
+			}
+			continue
+		case err != nil && o.ctx.Err() != nil:
+			return hooksFail, o.ctx.Err()
+		case err != nil:
+			if okta.IsForbidden(err) {
+				err = fmt.Errorf("%w; without the System Log no gap of the hooks is closed: the token's owner needs the right to read it (okta.logs.read)", err)
+			}
+			o.log.Warn("the System Log could not be read", "err", err)
+			o.report(err)
+			place.Problem = err.Error()
+			return hooksFail, o.saveLogPlace(place)
+		}
+		place.Link, place.Since, place.Problem = page.Next, 0, ""
+		place.Polls++
+		place.Events += int64(page.Items)
+		// The log is in the order in which events were stored, no later than the
+		// allowance after they were published. So what was published that long
+		// before the end of the log, or before the last event read, was read.
+		upTo := page.Start
+		if page.Items > 0 {
+			upTo = time.Time{}
+			for _, e := range page.Events {
+				if e.Published.After(upTo) && e.Published.Before(page.Start.Add(time.Second)) {
+					upTo = e.Published
+				}
+			}
+		}
+		place.ReadUpTo = max(place.ReadUpTo, upTo.Add(-o.cfg.ListAllowance).UnixMilli())
+		for _, e := range page.Events {
+			hooksFail = hooksFail || e.Type == "event_hook.delivery" && e.Outcome.Result != "SUCCESS"
+		}
+		events, dead, err := stored(page.Events, page.Bad, page.Start)
+		if err != nil {
+			return hooksFail, err
+		}
+		if _, err := o.st.AcceptLog(ctx, place.text(), events, dead); err != nil {
+			return hooksFail, unavailable(err)
+		}
+		if page.Items == 0 {
+			return hooksFail, nil
+		}
+	}
+	return hooksFail, nil
+}
+
+// restartLog begins again where the place cannot be gone on from. What changed
+// meanwhile is read; all of it, if the log does not reach back far enough.
+func (o *org) restartLog(place logPlace, why error) (logPlace, error) {
+	oldest := o.now().Add(-logKept).UnixMilli()
+	start := Start{Mode: "incremental", Trigger: "log-restart"}
+	place.Since = place.ReadUpTo - logOverlap.Milliseconds()
+	if place.Since < oldest {
+		start.Mode, place.Since, place.Broken = "full", oldest, o.now().UnixMilli()
+	}
+	o.log.Warn("the place in the System Log was refused: it is read again from before, and a reconcile started",
+		"since", time.UnixMilli(place.Since).UTC(), "mode", start.Mode, "err", why)
+	place.Link = ""
+	place.Restarts++
+	if _, err := o.startRun(o.ctx, o.id, start); err != nil {
+		return place, err
+	}
+	return place, o.saveLogPlace(place)
+}
+
+// logFilter names what is read from the log: the namespaces of the types that
+// are used, since a list of all types would make a very long address.
+func logFilter(types []string) string {
+	terms := map[string]bool{}
+	for _, t := range types {
+		if strings.Count(t, ".") < 2 {
+			terms[fmt.Sprintf("eventType eq %q", t)] = true
+			continue
+		}
+		terms[fmt.Sprintf("eventType sw %q", t[:strings.LastIndexByte(t, '.')+1])] = true
+	}
+	return strings.Join(slices.Sorted(maps.Keys(terms)), " or ")
+}
+
+// stored turns events into what the inbox keeps. received is the time on Okta's
+// clock when they came; unknown, they came at once.
+func stored(events []okta.Event, bad []okta.BadEvent, received time.Time) ([]state.Event, []state.Dead, error) {
+	out := make([]state.Event, len(events))
+	for i, e := range events {
+		body, err := json.Marshal(e)
+		if err != nil {
+			return nil, nil, err
+		}
+		out[i] = state.Event{UUID: e.UUID, Type: "other", Body: body}
+		if known, _ := convert.KnownType(e.Type); known {
+			out[i].Type = e.Type
+		}
+		if !received.IsZero() && !e.Published.IsZero() {
+			out[i].Delay = max(received.Sub(e.Published).Milliseconds(), 0)
+		}
+	}
+	dead := make([]state.Dead, len(bad))
+	for i, b := range bad {
+		dead[i] = state.Dead{Event: b.Raw, Reason: b.Reason}
+	}
+	return out, dead, nil
+}

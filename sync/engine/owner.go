@@ -1,0 +1,241 @@
+package engine
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/oktasync/oktasync/state"
+)
+
+// look is how often the instances are looked at without being told of a change:
+// another process may have registered one, started a run, or died.
+const look = time.Second
+
+// processName names this process among those on the same Redis.
+func processName() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return fmt.Sprintf("%s/%d", strings.ReplaceAll(host, " ", "-"), os.Getpid())
+}
+
+// Run works until ctx ends, then hands its instances over and returns nil once
+// nothing is under way.
+func (e *Engine) Run(ctx context.Context) error {
+	var group sync.WaitGroup
+	defer group.Wait()
+	tick := time.NewTicker(look)
+	defer tick.Stop()
+	failing := false
+	for {
+		err := e.employ(ctx, &group)
+		if err != nil && !failing && ctx.Err() == nil {
+			e.cfg.Log.Error("instances cannot be looked after until Redis answers", "err", err)
+		}
+		failing = err != nil
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-e.changed:
+		case <-tick.C:
+		}
+	}
+}
+
+// employ sees to it that every instance has an owner: of each that has none,
+// this process becomes it. An instance whose settings changed starts anew.
+func (e *Engine) employ(ctx context.Context, group *sync.WaitGroup) error {
+	server, err := e.store.Server(ctx)
+	if err != nil {
+		return err
+	}
+	if err := e.restoreWiped(ctx); err != nil {
+		return err
+	}
+	ids, err := e.store.Instances(ctx)
+	if err != nil {
+		return err
+	}
+	known := map[string][]byte{}
+	for _, id := range ids {
+		st := e.store.Org(id)
+		settings, err := st.Instance(ctx)
+		if errors.Is(err, state.ErrNotFound) {
+			continue // its settings are gone: the others work on
+		}
+		if err != nil {
+			return fmt.Errorf("instance %s: %w", id, err)
+		}
+		known[id] = settings
+		paused, err := st.Fact(ctx, "paused")
+		if err != nil {
+			return fmt.Errorf("instance %s: %w", id, err)
+		}
+		if old := e.org(id); old != nil {
+			old.paused.Store(paused != "")
+			if !old.over() && string(old.settings) == string(settings) {
+				old.wake()
+				continue
+			}
+			e.retire(old)
+		}
+		token := e.name + " " + rand.Text()
+		lease, err := st.TakeLease(ctx, token, e.leaseTime(), server)
+		if err != nil {
+			return fmt.Errorf("instance %s: %w", id, err)
+		}
+		if lease.Holder != token {
+			continue // another process works for it
+		}
+		o := e.newOrg(ctx, id, settings, token)
+		o.epoch = lease.Epoch
+		o.paused.Store(paused != "")
+		e.mu.Lock()
+		e.orgs[id] = o
+		e.mu.Unlock()
+		group.Go(o.work)
+	}
+	e.mu.Lock()
+	e.known = known
+	var gone []*org
+	for id, o := range e.orgs {
+		if known[id] == nil {
+			gone = append(gone, o)
+		}
+	}
+	e.mu.Unlock()
+	for _, o := range gone {
+		e.retire(o)
+	}
+	return nil
+}
+
+// leaseTime is how long a lease lasts without being renewed: it and a look
+// together are the time after which a dead owner is replaced.
+func (e *Engine) leaseTime() time.Duration { return max(e.cfg.Lease-look, e.cfg.Lease/2) }
+
+func (e *Engine) org(id string) *org {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.orgs[id]
+}
+
+// retire stops an org and waits: two must not work for one instance here.
+func (e *Engine) retire(o *org) {
+	o.stop()
+	<-o.stopped
+	e.mu.Lock()
+	if e.orgs[o.id] == o {
+		delete(e.orgs, o.id)
+	}
+	e.mu.Unlock()
+}
+
+// restoreWiped registers again what this process knows, if Redis lost it all:
+// each instance is then read in full.
+func (e *Engine) restoreWiped(ctx context.Context) error {
+	mark, err := e.store.Mark(ctx)
+	if err != nil {
+		return err
+	}
+	e.mu.Lock()
+	before, known := e.mark, e.known
+	e.mu.Unlock()
+	if before != "" && mark != before {
+		e.cfg.Log.Error("Redis lost its state: every instance is read in full again; see README, Redis, on persistence", "instances", len(known))
+		for id, settings := range known {
+			st := e.store.Org(id)
+			// Only where it is missing: another process may have been faster, or an operator.
+			if _, err := st.Instance(ctx); err == nil {
+				continue
+			} else if !errors.Is(err, state.ErrNotFound) {
+				return err
+			}
+			if err := st.SetInstance(ctx, settings); err != nil {
+				return err
+			}
+			if _, err := e.StartRun(ctx, id, Start{Trigger: "state-lost"}); err != nil {
+				return err
+			}
+		}
+		if mark, err = e.store.Mark(ctx); err != nil {
+			return err
+		}
+	}
+	e.mu.Lock()
+	e.mark = mark
+	e.mu.Unlock()
+	return nil
+}
+
+// keepLease renews the lease until the org stops. Lost, or in a new epoch, the
+// org stops: it starts anew if the lease can be taken again.
+func (o *org) keepLease() {
+	tick := time.NewTicker(o.cfg.Lease / 4)
+	defer tick.Stop()
+	for {
+		select {
+		case <-o.ctx.Done():
+			return
+		case <-tick.C:
+		}
+		server, err := o.store.Server(o.ctx)
+		var lease state.Lease
+		if err == nil {
+			lease, err = o.st.TakeLease(o.ctx, o.token, o.leaseTime, server)
+		}
+		switch {
+		case o.ctx.Err() != nil:
+			return
+		case err != nil:
+			o.log.Warn("lease could not be renewed", "err", err)
+		case lease.Holder != o.token:
+			o.log.Warn("lease lost: another process works for the instance now", "owner", owner(lease.Holder))
+			o.stop()
+			return
+		case lease.Epoch != o.epoch:
+			o.log.Warn("Redis was started again and may have lost its last moments: what is missing is made up for", "epoch", lease.Epoch)
+			o.stop()
+			return
+		}
+	}
+}
+
+// owner is the name of the process in a token.
+func owner(token string) string {
+	name, _, _ := strings.Cut(token, " ")
+	return name
+}
+
+// handOver gives the lease back, so that another process goes on at once.
+func (o *org) handOver() {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(o.ctx), 2*time.Second)
+	defer cancel()
+	if err := o.st.ReleaseLease(ctx, o.token); err != nil {
+		o.log.Warn("lease could not be handed over: it ends by itself", "err", err)
+	}
+}
+
+// repair makes up for what a restarted Redis may have lost: the log is read
+// again from before, and what changed is read.
+func (o *org) repair() error {
+	epoch, err := o.st.Fact(o.ctx, "repair")
+	if err != nil || epoch == "" {
+		return err
+	}
+	if err := o.rewindLog(); err != nil {
+		return err
+	}
+	if _, err := o.startRun(o.ctx, o.id, Start{Mode: "incremental", Trigger: "state-repair"}); err != nil {
+		return err
+	}
+	_, err = o.merge(o.ctx, batch{Batch: state.Batch{Delete: []state.Cell{{Hash: "facts", Field: "repair"}}}})
+	return err
+}
