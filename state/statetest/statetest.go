@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,45 +21,76 @@ import (
 
 // Server is a redis-server of its own, on a socket in a temporary folder.
 type Server struct {
-	URL string
-	cmd *exec.Cmd
-	dir string
+	URL  string
+	cmd  *exec.Cmd
+	dir  string
+	args []string
 }
 
 // Start starts a redis-server that keeps nothing on disk. Most tests share one
 // by Open; one that stops the server starts its own.
-func Start() (*Server, error) {
-	path, err := exec.LookPath("redis-server")
-	if err != nil {
-		return nil, errors.New("tests need redis-server: apt-get install redis-server, or run ./deploy/test.sh, which does")
-	}
+func Start() (*Server, error) { return start("--save", "", "--appendonly", "no") }
+
+// StartDurable starts a redis-server with an append-only file, written before
+// each answer.
+func StartDurable() (*Server, error) {
+	return start("--save", "", "--appendonly", "yes", "--appendfsync", "always")
+}
+
+func start(args ...string) (*Server, error) {
 	dir, err := os.MkdirTemp("", "oktasync-redis")
 	if err != nil {
 		return nil, err
 	}
 	socket := filepath.Join(dir, "redis.sock")
-	cmd := exec.Command(path, "--port", "0", "--unixsocket", socket, "--save", "", "--appendonly", "no", "--dir", dir)
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start redis-server: %w", err)
+	s := &Server{URL: "unix://" + socket, dir: dir, args: append([]string{"--port", "0", "--unixsocket", socket, "--dir", dir}, args...)}
+	if err := s.Restart(); err != nil {
+		s.Stop()
+		return nil, err
 	}
-	s := &Server{URL: "unix://" + socket, cmd: cmd, dir: dir}
+	return s, nil
+}
+
+// Restart starts the server, which is not running, with what it kept on disk.
+func (s *Server) Restart() error {
+	path, err := exec.LookPath("redis-server")
+	if err != nil {
+		return errors.New("tests need redis-server: apt-get install redis-server, or run ./deploy/test.sh, which does")
+	}
+	cmd := exec.Command(path, s.args...)
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start redis-server: %w", err)
+	}
+	s.cmd = cmd
+	opts, err := redis.ParseURL(s.URL)
+	if err != nil {
+		return err
+	}
+	opts.MaxRetries = -1
+	client := redis.NewClient(opts)
+	defer client.Close()
 	for deadline := time.Now().Add(10 * time.Second); ; {
-		if conn, err := net.Dial("unix", socket); err == nil {
-			conn.Close()
-			return s, nil
+		if _, err := os.Stat(opts.Addr); err == nil && client.Ping(context.Background()).Err() == nil {
+			return nil // it has loaded its file
 		}
 		if time.Now().After(deadline) {
-			s.Stop()
-			return nil, errors.New("redis-server did not open its socket within 10 s")
+			return errors.New("redis-server did not answer within 10 s")
 		}
-		time.Sleep(5 * time.Millisecond) // until another process listens
+		time.Sleep(2 * time.Millisecond) // until another process listens
 	}
+}
+
+// Kill ends the server as kill -9 does. What it wrote stays.
+func (s *Server) Kill() {
+	_ = s.cmd.Process.Kill()
+	_ = s.cmd.Wait()
 }
 
 // Stop ends the server and removes its folder.
 func (s *Server) Stop() {
-	_ = s.cmd.Process.Kill()
-	_ = s.cmd.Wait()
+	if s.cmd != nil {
+		s.Kill()
+	}
 	_ = os.RemoveAll(s.dir)
 }
 

@@ -184,7 +184,8 @@ type reconciling struct {
 	errors  []RunError
 	failed  map[string]int     // passes over a list that failed for now
 	refused map[string]int     // lists in a row that Okta denied, by family
-	denied  map[string]error   // families that are not read any more
+	denied  map[string]error   // why families could not be read
+	dropped map[string]bool    // those that are not read any more
 	broken  int64              // ms: up to here the log does not tell all
 	rest    map[bool]*rotation // of the factors; of all else
 }
@@ -207,7 +208,7 @@ func (o *org) reconcile(ctx context.Context, id string) (settling bool, err erro
 		return o.settle(ctx, run)
 	}
 	r := &reconciling{org: o, before: run, tallies: map[string]*tally{}, errors: run.Errors,
-		failed: map[string]int{}, refused: map[string]int{}, denied: map[string]error{}}
+		failed: map[string]int{}, refused: map[string]int{}, denied: map[string]error{}, dropped: map[string]bool{}}
 	for _, name := range []string{"account", "users", "groups", "members", "apps", "assignments", "factors"} {
 		r.tallies[name] = &tally{}
 	}
@@ -346,6 +347,12 @@ const passes = 3
 func (r *reconciling) read(ctx context.Context, cell state.Cell) {
 	target := cell.Field
 	family := strings.TrimPrefix(cell.Hash, "pending:")
+	r.mu.Lock()
+	stopped := r.dropped[family]
+	r.mu.Unlock()
+	if stopped {
+		return
+	}
 	t := r.tallies[family]
 	if family == lists {
 		t = r.tallies[r.familyOf(target)]
@@ -456,7 +463,7 @@ func (r *reconciling) deny(family string, err error) error {
 		}
 		return nil
 	}
-	r.denied[family] = err
+	r.denied[family], r.dropped[family] = err, true
 	return fmt.Errorf("the rest of %s was not read: %w", family, err)
 }
 

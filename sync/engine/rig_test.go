@@ -157,8 +157,15 @@ func (r *rig) refresh() {
 // reconcile runs a full reconcile to its end.
 func (r *rig) reconcile() Run {
 	r.Helper()
+	return r.run(Start{})
+}
+
+// run runs a reconcile to its end; a verify, until it settles.
+func (r *rig) run(start Start) Run {
+	r.Helper()
 	ctx := context.Background()
-	run, err := r.e.StartRun(ctx, r.id, Start{Trigger: "test"})
+	start.Trigger = "test"
+	run, err := r.e.StartRun(ctx, r.id, start)
 	if err != nil {
 		r.Fatal(err)
 	}

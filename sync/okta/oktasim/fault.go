@@ -20,6 +20,7 @@ type Fault struct {
 	// Of the answer:
 	ContentType  string // another one
 	Empty        bool   // a list without items and without a next link
+	Half         bool   // a list of half the items, without a next link
 	Truncate     bool   // the connection ends in the middle of the body
 	BadJSON      bool   // half the body, as if it were the whole
 	RepeatCursor bool   // the next link is the page itself

@@ -2,6 +2,7 @@ package oktasim
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -161,6 +162,12 @@ func (o *Org) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if a.list && fault.Empty {
 		a.body, a.next = []byte("[]"), ""
+	}
+	if a.list && fault.Half {
+		var items []json.RawMessage
+		if json.Unmarshal(a.body, &items) == nil {
+			a.body, a.next = mustJSON(items[:len(items)/2]), ""
+		}
 	}
 	if a.list {
 		self := o.url + r.URL.RequestURI()
