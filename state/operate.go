@@ -153,10 +153,11 @@ func (o *Org) HeldCount(ctx context.Context, run string) (int64, error) {
 }
 
 // Overdue counts the present records of a scope that are older than a list as
-// of ms, and names a few.
-func (o *Org) Overdue(ctx context.Context, scope string, ms int64) (n, present int64, samples []string, err error) {
+// of ms, and names a few. A verify names its run, and counts only what is in the
+// graph and not held.
+func (o *Org) Overdue(ctx context.Context, scope string, ms int64, verify string) (n, present int64, samples []string, err error) {
 	for cursor := "0"; ; {
-		reply, err := overdueScript.Run(ctx, o.s.rdb, []string{o.prefix}, scope, ms, cursor).Slice()
+		reply, err := overdueScript.Run(ctx, o.s.rdb, []string{o.prefix}, scope, ms, cursor, verify).Slice()
 		if err != nil {
 			return 0, 0, nil, err
 		}

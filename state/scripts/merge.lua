@@ -346,8 +346,8 @@ local function empty(scope, ms, told)
   if ms <= mark(scope) then return end
   local fields = redis.call('HGETALL', prefix .. 'rec:' .. scope)
   if not told and (control.ratio or control.verify) then
-    local kind, n = kindOf(scope), overdue(scope, ms, fields)
-    if control.verify and (n > 0 or mark(scope) == 0) then
+    local kind, n = kindOf(scope), overdue(scope, ms, fields, control.verify and control.holder)
+    if control.verify then -- the watermark stays: what is held may be older than it would be
       if n > 0 then hold(scope, kind, n, {ms = ms}) end
       return
     elseif n > few and not control.forced then
@@ -368,14 +368,14 @@ local function judge(m)
   if not (control.ratio or control.verify) or m.ms <= mark(scope) then return 'go' end
   if not n then
     if redis.call('HLEN', prefix .. 'rec:' .. scope) > 1000 then return 'count' end
-    n, present, samples = overdue(scope, m.ms, redis.call('HGETALL', prefix .. 'rec:' .. scope))
+    n, present, samples = overdue(scope, m.ms, redis.call('HGETALL', prefix .. 'rec:' .. scope),
+      control.verify and control.holder)
     if n > few and 5 * n > present and not confirmed[scope] and not m.checked and not control.forced then
       return 'check', samples
     end
   end
   if n == 0 then
-    if control.verify and mark(scope) == 0 then return 'held' end -- nothing to hold, nothing to merge
-    return 'go'
+    return control.verify and 'held' or 'go' -- the watermark stays in a verify
   end
   local kind = kindOf(scope)
   local ok
@@ -428,11 +428,12 @@ local function observe(id, v, present, given, empties)
   if control.verify then
     redis.call('HDEL', prefix .. 'held:' .. control.holder, id)
     if there ~= old.present or there and c ~= content(old) then
-      hold(id, old.kind, there and 0 or 1, {v = v, present = present, content = given, empty = empties})
+      hold(id, old.kind, there and 0 or 1, {v = v, present = present, content = given})
+      for scope in string.gmatch(empties, '%S+') do empty(scope, math.floor(v / 2), false) end
       return
     end
   elseif old.present and not there and v % 2 == 0 and old.confirmed and not pass(old.kind, 1) then
-    hold(id, old.kind, 1, {v = v, present = false, content = '', empty = ''})
+    hold(id, old.kind, 1, {v = v, present = false, content = ''})
     redis.call('HDEL', prefix .. 'refresh', id)
     redis.call('ZREM', prefix .. 'due', id)
     return
@@ -515,8 +516,8 @@ if control.mark then
   meta = {source = m.source, cause = m.cause, asOf = m.ms}
   local verdict = 'go'
   if m.cursor == '0' then
+    if control.verify then redis.call('HDEL', prefix .. 'held:' .. control.holder, m.scope) end
     verdict, samples = judge(m)
-    if control.verify and verdict == 'go' then redis.call('HDEL', prefix .. 'held:' .. control.holder, m.scope) end
   end
   if verdict == 'count' or verdict == 'check' then
     cursor = verdict

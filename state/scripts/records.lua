@@ -154,26 +154,29 @@ local function name(scope)
   return owned[kind] .. owner .. '/'
 end
 
+-- A graph object that several records give stays as long as one does, and has
+-- the properties that the record with the smallest id gives it.
+local function winner(shared)
+  return redis.call('ZRANGE', prefix .. 'shared:' .. shared, 0, 0)[1]
+end
+
 -- overdue counts, among the fields of a scope, the present records that are
 -- older than a list as of ms, and the present ones; with a few of the older.
-local function overdue(scope, ms, fields)
+-- For a verify, which names its run, only those count that are in the graph and
+-- of which nothing newer is held.
+local function overdue(scope, ms, fields, run)
   local before, n, present, samples = name(scope), 0, 0, {}
   for i = 1, #fields, 2 do
     local id = before .. fields[i]
     local v = string.match(fields[i + 1], '^P(%d+)')
     if v then
       present = present + 1
-      if tonumber(v) < 2 * ms then
+      if tonumber(v) < 2 * ms and not (run and
+          (redis.call('HEXISTS', prefix .. 'held:' .. run, id) == 1 or not visible(parse(identify(id), fields[i + 1])))) then
         n = n + 1
         if #samples < 5 then samples[#samples + 1] = id end
       end
     end
   end
   return n, present, samples
-end
-
--- A graph object that several records give stays as long as one does, and has
--- the properties that the record with the smallest id gives it.
-local function winner(shared)
-  return redis.call('ZRANGE', prefix .. 'shared:' .. shared, 0, 0)[1]
 end

@@ -8,7 +8,6 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/oktasync/oktasync/state"
@@ -24,7 +23,6 @@ type held struct {
 	Version int64    `json:"v"`
 	Present bool     `json:"present"`
 	Content string   `json:"content"`
-	Empty   string   `json:"empty"`
 	Millis  int64    `json:"ms"`
 	Samples []string `json:"samples"`
 	Source  string   `json:"source"`
@@ -190,9 +188,6 @@ func (h held) observation(id record.ID) record.Observation {
 	if h.Content != "" {
 		ob.Content = []byte(h.Content)
 	}
-	for _, scope := range strings.Fields(h.Empty) {
-		ob.Empty = append(ob.Empty, record.Scope(scope))
-	}
 	return ob
 }
 
@@ -260,9 +255,8 @@ func (o *org) settle(ctx context.Context, run Run) (bool, error) {
 		var ids []string
 		for target, h := range part {
 			if h.Millis > 0 {
-				cell := state.Cell{Hash: "held:" + run.ID, Field: target}
 				l := &listing{scope: record.Scope(target), cause: record.Cause{Source: record.Source(h.Source), ID: h.Cause}, judgement: again}
-				if err := o.complete(ctx, l, batch{Batch: state.Batch{Delete: []state.Cell{cell}}, judgement: again}, place{AsOf: h.Millis, Items: 1}, 0); err != nil {
+				if err := o.complete(ctx, l, batch{judgement: again}, place{AsOf: h.Millis, Items: 1}, 0); err != nil {
 					return err
 				}
 				continue

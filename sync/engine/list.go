@@ -151,7 +151,11 @@ func (o *org) complete(ctx context.Context, l *listing, b batch, at place, items
 		case "0":
 			return nil
 		case state.CountFirst:
-			n, present, samples, err := o.st.Overdue(ctx, mark.Scope, mark.Millis)
+			verify := ""
+			if l.verify {
+				verify = l.holder
+			}
+			n, present, samples, err := o.st.Overdue(ctx, mark.Scope, mark.Millis, verify)
 			if err != nil {
 				return unavailable(err)
 			}

@@ -49,10 +49,7 @@ func isFactors(scope record.Scope) bool { return strings.HasPrefix(string(scope)
 // listed longest ago: a seventh, so that a nightly sweep has read all in a
 // week. But without the factors a sweep costs no more than a tenth of what a
 // full read does, so that it may take longer where nearly all of the cost is in them.
-const (
-	rotateOver = 7
-	quietShare = 10
-)
+const rotateOver = 7
 
 // rotation keeps the scopes that were listed longest ago, no more than it may read.
 type rotation struct {
@@ -104,7 +101,8 @@ func (r *reconciling) planRotation(ctx context.Context) error {
 	pages := func(kind string) int64 { return counts[kind]/200 + 1 }
 	lists := 1 + pages("user") + pages("group") + pages("app")
 	full := lists + counts["group"] + 2*counts["app"] + counts["member"]/1000 + counts["appuser"]/500
-	r.rest[false].most = int(max(full/quietShare-lists, 0))
+	// A little less than a tenth: what of it is empty costs nothing in a full read.
+	r.rest[false].most = int(max(full*9/100-lists, 0))
 	r.rest[true].most = int(counts["user"]/rotateOver + 1)
 	return nil
 }

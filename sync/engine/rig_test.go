@@ -239,6 +239,7 @@ func (r *rig) quiet() map[string]string {
 	r.clock.Advance(2 * time.Minute)
 	fresh := newRig(r.tb, r.e, r.org, r.clock)
 	defer fresh.close()
+	fresh.o.factors = r.o.factors
 	if run := fresh.reconcile(); run.State != RunSucceeded {
 		r.Fatalf("full read of the quiet org: %+v", run)
 	}

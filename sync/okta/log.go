@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"time"
@@ -14,28 +15,30 @@ type LogPage struct {
 	Events []Event
 	Bad    []BadEvent // that could not be understood, with the reason
 	Items  int        // of both
-	Next   string     // what to pass as link, always set: an empty page says to poll later
+	Next   string     // what to pass as link, always set: after an empty page, later
 	Start  time.Time  // Okta's clock when the attempt that brought the page began: a lower bound
 }
 
-// Log reads a page of the System Log as a polling request: with link the page
-// behind it, without it the first one since then, in the order in which Okta
-// stored the events. filter is an expression over eventType.
-// A place in the log that Okta does not know any more is IsLinkRefused.
+// Log reads a page of the System Log, of at most 1000 events, as a polling
+// request: with link the page behind it, without it the first one since then,
+// in the order in which Okta stored the events. filter is an expression such
+// as eventType sw "user."; it and since only count without link.
+// A place in the log that Okta does not know any more is IsLinkRefused. An empty
+// page may lead to itself; one with events that does is ErrEndlessPaging.
 func (c *Client) Log(ctx context.Context, since time.Time, filter, link string) (LogPage, error) {
 	const what = "the System Log"
-	path := "/api/v1/logs"
+	fail := func(summary string) (LogPage, error) {
+		return LogPage{}, &Error{What: what, Summary: summary}
+	}
+	path := withQuery("/api/v1/logs", url.Values{
+		"since": {oktaTime(since)}, "sortOrder": {"ASCENDING"}, "filter": {filter}, "limit": {"1000"},
+	})
 	if link != "" {
 		local, err := c.localPath(link)
 		if err != nil {
-			return LogPage{}, &Error{What: what, Summary: err.Error()}
+			return fail(err.Error())
 		}
 		path = local
-	} else {
-		path = withQuery(path, url.Values{
-			"since": {since.UTC().Format("2006-01-02T15:04:05.000Z")}, "sortOrder": {"ASCENDING"},
-			"filter": {filter}, "limit": {"1000"},
-		})
 	}
 	k := &call{what: what, first: '[', retry500: true}
 	var raw []json.RawMessage
@@ -43,27 +46,24 @@ func (c *Client) Log(ctx context.Context, since time.Time, filter, link string) 
 		return LogPage{}, err
 	}
 	if len(raw) > maxEvents {
-		return LogPage{}, &Error{What: what, Summary: "the page has more events than was asked for"}
+		return fail(fmt.Sprintf("the page has more than %d events", maxEvents))
 	}
 	next, err := nextLink(k.links)
 	if err != nil {
-		return LogPage{}, &Error{What: what, Summary: err.Error()}
+		return fail(err.Error())
 	}
 	if next == "" {
-		return LogPage{}, &Error{What: what, Summary: "the answer has no next link, which a polling request always has"}
+		return fail("the answer has no next link, which a polling request always has")
 	}
-	if _, err := c.localPath(next); err != nil {
-		return LogPage{}, &Error{What: what, Summary: err.Error()}
+	local, err := c.localPath(next)
+	if err != nil {
+		return fail(err.Error())
+	}
+	if local == path && len(raw) > 0 {
+		return LogPage{}, &Error{What: what, Summary: ErrEndlessPaging.Error(), cause: ErrEndlessPaging}
 	}
 	p := LogPage{Items: len(raw), Next: next, Start: k.start}
-	for _, r := range raw {
-		e, err := ParseEvent(r)
-		if err != nil {
-			p.Bad = append(p.Bad, badEvent(r, err))
-			continue
-		}
-		p.Events = append(p.Events, e)
-	}
+	p.Events, p.Bad = parseEvents(raw)
 	return p, nil
 }
 

@@ -40,16 +40,24 @@ func ParseDelivery(body []byte) (Delivery, error) {
 	}
 
 	made, _ := time.Parse(time.RFC3339, shortText(envelope.Time)) // zero if it is no time
-	d := Delivery{EventID: shortText(envelope.EventID), Time: made, Events: make([]Event, 0, len(events))}
-	for _, raw := range events {
+	d := Delivery{EventID: shortText(envelope.EventID), Time: made.UTC()}
+	d.Events, d.Bad = parseEvents(events)
+	return d, nil
+}
+
+// parseEvents decodes each event on its own: one that cannot be understood
+// leaves the rest.
+func parseEvents(raws []json.RawMessage) (events []Event, bad []BadEvent) {
+	events = make([]Event, 0, len(raws))
+	for _, raw := range raws {
 		e, err := ParseEvent(raw)
 		if err != nil {
-			d.Bad = append(d.Bad, badEvent(raw, err))
+			bad = append(bad, badEvent(raw, err))
 			continue
 		}
-		d.Events = append(d.Events, e)
+		events = append(events, e)
 	}
-	return d, nil
+	return events, bad
 }
 
 // badEvent keeps an event for the dead letters. Its raw form is a copy: it must

@@ -67,6 +67,25 @@ func TestSamplesAreUnderstood(t *testing.T) {
 	}
 }
 
+func TestDeliveryTellsWhenItWasMade(t *testing.T) {
+	second := time.Date(2026, 3, 17, 10, 21, 9, 0, time.UTC)
+	for made, want := range map[string]time.Time{
+		`"2026-03-17T10:21:09.026Z"`:      second.Add(26 * time.Millisecond),
+		`"2026-03-17T10:21:09.026123Z"`:   second.Add(26123 * time.Microsecond),
+		`"2026-03-17T10:21:09Z"`:          second,
+		`"2026-03-17T11:21:09.000+01:00"`: second,
+		`""`:                              {}, `"yesterday"`: {}, "null": {}, "7": {}, "{}": {}, `"` + strings.Repeat("2", 5000) + `"`: {},
+	} {
+		d, err := ParseDelivery([]byte(`{"eventTime":` + made + `,"data":{"events":[` + fine + `]}}`))
+		if err != nil || len(d.Events) != 1 || !d.Time.Equal(want) || d.Time.Location() != time.UTC {
+			t.Errorf("%.40s: %v, %v", made, d.Time, err)
+		}
+	}
+	if d, err := ParseDelivery([]byte(`{"data":{"events":[]}}`)); err != nil || !d.Time.IsZero() {
+		t.Errorf("none: %v, %v", d.Time, err)
+	}
+}
+
 func TestNullTargetLeavesActorAndURI(t *testing.T) {
 	s := samples(t)
 	lock, err := ParseDelivery(s["user.account.lock"])

@@ -150,8 +150,14 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 			}
 			wait = backoff(firstBackoff, failures)
 
+		case a.status == http.StatusNotFound && c.start.IsZero():
+			return nil, a.dateless(c) // an absence is as of a time as well
+
 		case a.status != http.StatusOK:
 			return nil, a.fail(c)
+
+		case c.start.IsZero():
+			return nil, a.dateless(c)
 
 		default:
 			if err := a.check(c); err != nil {
@@ -241,6 +247,13 @@ func (a *attempt) fail(c *call) *Error {
 		e.Code, e.Summary = bounded(body.Code), bounded(body.Summary)
 	}
 	return e
+}
+
+// dateless is the error of an answer that came before anything told Okta's
+// time: what it says would be as of no time.
+func (a *attempt) dateless(c *call) *Error {
+	return &Error{What: c.what, RequestID: bounded(a.header.Get("X-Okta-Request-Id")),
+		Summary: "the answer has no Date, and none before it told Okta's time: is something between here and Okta that takes it away?"}
 }
 
 // check holds what a good answer must be.
