@@ -92,7 +92,6 @@ func (o *org) fallBehind() {
 func (o *org) work() {
 	defer close(o.stopped)
 	defer o.engine.notify() // it may be taken again at once
-	defer o.handOver()
 	var keeper sync.WaitGroup
 	keeper.Go(o.keepLease)
 	defer keeper.Wait()
@@ -294,8 +293,12 @@ const future = time.Minute
 // inboxBatch is how many events are taken in at once.
 const inboxBatch = 500
 
+// inboxWait is how long the inbox is waited at. Redis cannot be called off, so
+// a stop takes that long; tests shorten it.
+var inboxWait = time.Second
+
 func (o *org) inboxRound() error {
-	_, err := o.takeIn(o.ctx, time.Second)
+	_, err := o.takeIn(o.ctx, inboxWait)
 	return err
 }
 

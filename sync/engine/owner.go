@@ -180,6 +180,7 @@ func (e *Engine) restoreWiped(ctx context.Context) error {
 func (o *org) keepLease() {
 	tick := time.NewTicker(o.cfg.Lease / 4)
 	defer tick.Stop()
+	defer o.handOver() // at once: what is still under way here is fenced
 	for {
 		select {
 		case <-o.ctx.Done():
