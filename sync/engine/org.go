@@ -48,6 +48,7 @@ type org struct {
 
 	mu      sync.Mutex
 	trying  map[string]bool // targets being read again
+	tries   int             // reads under way
 	failed  map[string]int  // tries of a target that did not answer it
 	problem string          // as stored in the facts
 	rest    time.Time       // until when nothing is read again: the token was refused

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,7 +15,8 @@ import (
 const (
 	everyoneTarget = "everyone"
 
-	refreshBatch = 256
+	refreshBatch = 512
+	worthwhile   = 20 // single reads that one list may replace
 	maxBackoff   = 5 * time.Minute
 )
 
@@ -67,6 +69,20 @@ func (o *org) startDue(ctx context.Context) (started int, err error) {
 	if err != nil {
 		return 0, err
 	}
+	asks, groups, err := o.grouped(ctx, asks)
+	if err != nil {
+		return 0, err
+	}
+	for _, g := range groups {
+		if !o.claim(g.asks...) {
+			continue
+		}
+		started++
+		o.reading.Go(func() {
+			o.tryGroup(ctx, g)
+			o.unclaim(g.asks...)
+		})
+	}
 	for _, a := range asks {
 		if user, ok := strings.CutPrefix(a.Target, "factors/"); ok {
 			// The user's status may say that there are none, and spare the call.
@@ -81,25 +97,157 @@ func (o *org) startDue(ctx context.Context) (started int, err error) {
 				continue
 			}
 		}
-		o.mu.Lock()
-		busy := o.trying[a.Target] || len(o.trying) >= 4*o.cfg.MaxInFlight
-		if !busy {
-			o.trying[a.Target] = true
-		}
-		o.mu.Unlock()
-		if busy {
+		if !o.claim(a) {
 			continue
 		}
 		started++
 		o.reading.Go(func() {
 			o.tryAsk(ctx, a)
-			o.mu.Lock()
-			delete(o.trying, a.Target)
-			o.mu.Unlock()
-			o.wake()
+			o.unclaim(a)
 		})
 	}
 	return started, nil
+}
+
+// claim takes asks to be tried, unless one of them is, or there are enough.
+func (o *org) claim(asks ...state.Ask) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.tries >= 4*o.cfg.MaxInFlight {
+		return false
+	}
+	for _, a := range asks {
+		if o.trying[a.Target] {
+			return false
+		}
+	}
+	o.tries++
+	for _, a := range asks {
+		o.trying[a.Target] = true
+	}
+	return true
+}
+
+func (o *org) unclaim(asks ...state.Ask) {
+	o.mu.Lock()
+	o.tries--
+	for _, a := range asks {
+		delete(o.trying, a.Target)
+	}
+	o.mu.Unlock()
+	o.wake()
+}
+
+// group is asks that one list can answer.
+type group struct {
+	kind  record.Kind
+	asks  []state.Ask
+	scope record.Scope // that is listed; "" for a list by ids
+}
+
+// grouped takes out of the asks what lists can answer with fewer calls: those
+// of users and groups by their ids, those of many assignments by their
+// application's list. Lists may lag: only what is older than the allowance is
+// asked of them.
+func (o *org) grouped(ctx context.Context, asks []state.Ask) (single []state.Ask, groups []group, err error) {
+	listable := o.now().Add(-o.cfg.ListAllowance).UnixMilli()
+	byKind := map[string][]state.Ask{}
+	o.mu.Lock()
+	for _, a := range asks {
+		id := record.ID(a.Target)
+		key := string(id.Kind())
+		if id.Kind() == record.KindAppUser {
+			key = string(id.Scope())
+		}
+		switch {
+		case o.trying[a.Target]:
+		case record.Version(a.Exceed).Millis() >= listable || a.Source == askedByList || o.failed[a.Target] > 0,
+			id.Kind() != record.KindUser && id.Kind() != record.KindGroup && id.Kind() != record.KindAppUser:
+			single = append(single, a)
+		default:
+			byKind[key] = append(byKind[key], a)
+		}
+	}
+	o.mu.Unlock()
+	for key, of := range byKind {
+		if len(of) < worthwhile {
+			single = append(single, of...)
+			continue
+		}
+		id := record.ID(of[0].Target)
+		if id.Kind() != record.KindAppUser {
+			for part := range slices.Chunk(of, okta.MaxIDs) {
+				groups = append(groups, group{kind: id.Kind(), asks: part})
+			}
+			continue
+		}
+		n, err := o.st.Count(ctx, key)
+		if err != nil {
+			return nil, nil, err
+		}
+		if int64(len(of)) > n/500+1 {
+			groups = append(groups, group{kind: id.Kind(), asks: of, scope: id.Scope()})
+		} else {
+			single = append(single, of...)
+		}
+	}
+	return single, groups, nil
+}
+
+// tryGroup reads a list for many asks. What it does not answer, as that an
+// object is gone, is read by id.
+func (o *org) tryGroup(ctx context.Context, g group) {
+	if err := o.readGroup(okta.WithPriority(ctx), g); err != nil {
+		if ctx.Err() != nil {
+			return
+		}
+		o.log.Warn("a list for many objects failed, they are read one by one", "kind", g.kind, "objects", len(g.asks), "err", err)
+	}
+	for _, a := range g.asks {
+		left, err := o.st.IsAsked(ctx, a.Target)
+		if err != nil || ctx.Err() != nil {
+			return // the asks are left, and tried again
+		}
+		if left {
+			o.tryAsk(ctx, a)
+		}
+	}
+}
+
+func (o *org) readGroup(ctx context.Context, g group) error {
+	cause := record.Cause{Source: record.FromRead, ID: g.asks[0].Cause}
+	if g.scope != "" {
+		judged := judgement{brake: true, holder: o.refreshes()}
+		return o.list(ctx, &listing{scope: g.scope, cause: cause, delay: o.cfg.ListAllowance, judgement: judged})
+	}
+	why := map[record.ID]record.Cause{}
+	ids := make([]string, len(g.asks))
+	for i, a := range g.asks {
+		id := record.ID(a.Target)
+		_, ids[i] = id.Split()
+		why[id] = record.Cause{Source: record.FromRead, ID: a.Cause}
+	}
+	var p page
+	var err error
+	if g.kind == record.KindUser {
+		p, err = convertPage(o.client.UsersByID(ctx, ids))(func(p *page, u okta.User) {
+			p.observations = append(p.observations, o.convert.User(u, o.factors))
+		})
+	} else {
+		p, err = convertPage(o.client.GroupsByID(ctx, ids))(func(p *page, g okta.Group) {
+			p.observations = append(p.observations, o.convert.Group(g))
+		})
+	}
+	if err != nil {
+		return err
+	}
+	for i := range p.observations {
+		ob := &p.observations[i]
+		ob.Version = record.AsRead(p.start.Add(-o.cfg.ListAllowance).UnixMilli())
+		ob.Cause = why[ob.ID]
+	}
+	_, err = o.merge(ctx, batch{observations: p.observations, cause: cause})
+	return err
 }
 
 // tryAsk reads a target again. Only the merge strikes the ask off; one that is
