@@ -215,7 +215,7 @@ func TestOwnerKilledUnderLoadIsReplaced(t *testing.T) {
 func inStepNow(t *testing.T, w *Engine, sim *oktasim.Org, id string) {
 	t.Helper()
 	got := graphOf(t, w, id)
-	fresh := startReplica(t, statetest.URL(t), "fresh")
+	fresh := startReplica(t, durable(t).URL, "fresh")
 	defer fresh.halt()
 	other := statetest.Instance()
 	register(t, fresh.e, sim, other)
