@@ -1,8 +1,10 @@
 package handlers
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
+	"regexp"
 
 	"github.com/labstack/echo/v4"
 
@@ -42,9 +44,9 @@ func (a *api) runs(c echo.Context) error {
 }
 
 func (a *api) run(c echo.Context) error {
-	id := c.Param("run")
-	if len(id) > 128 || !printable(id) {
-		return engine.ErrUnknownRun
+	id, err := runParam(c)
+	if err != nil {
+		return err
 	}
 	run, err := a.engine.RunByID(c.Request().Context(), id)
 	if err != nil {
@@ -53,8 +55,21 @@ func (a *api) run(c echo.Context) error {
 	return c.JSON(http.StatusOK, run)
 }
 
-// resync starts a reconcile. A field that does not exist is refused: what limits
-// or forces a run must not be overlooked.
+// objectForm is the form of what a resync may be limited to. The engine knows
+// which kinds there are.
+var objectForm = regexp.MustCompile(`^[a-z]{1,20}(/[A-Za-z0-9._-]{1,100}){0,2}$`)
+
+const objectRule = "the id of a record or scope, as user/00u…, member/00g…/00u…, members/00g…, users, groups or apps"
+
+type resyncRequest struct {
+	Mode   string `json:"mode" validate:"omitempty,mode"`
+	Object string `json:"object" validate:"omitempty,max=256,object"`
+	Force  bool   `json:"force"`
+}
+
+// resync starts a reconcile. A field that does not exist is refused, and so is
+// a wish that differs from the run at work: what limits or forces a run must
+// not be overlooked.
 func (a *api) resync(c echo.Context) error {
 	if a.stopping() {
 		return errStopping
@@ -63,16 +78,31 @@ func (a *api) resync(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	var req struct {
-		Mode string `json:"mode" validate:"omitempty,mode"`
-	}
+	var req resyncRequest
 	if err := decode(c, &req, strict); err != nil {
 		return err
 	}
 	if err := invalid(check(&req)); err != nil {
 		return err
 	}
-	return a.startRun(c, id, req.Mode, "resync")
+	start := engine.Start{Mode: cmp.Or(req.Mode, engine.Modes[0]), Trigger: "resync", Object: req.Object, Force: req.Force}
+	run, err := a.engine.StartRun(c.Request().Context(), id, start)
+	if err != nil {
+		return fmt.Errorf("start a %s run of %s: %w", start.Mode, id, err)
+	}
+	if run.Mode != start.Mode || run.Object != start.Object || run.Force != start.Force {
+		return busyError{run}
+	}
+	return accepted(c, run)
+}
+
+// runParam returns the run that the path names.
+func runParam(c echo.Context) (string, error) {
+	id := c.Param("run")
+	if len(id) > 128 || !printable(id) {
+		return "", engine.ErrUnknownRun
+	}
+	return id, nil
 }
 
 // orEmpty makes an empty list [], not null.

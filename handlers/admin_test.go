@@ -1,13 +1,16 @@
 package handlers
 
 import (
+	"cmp"
 	"encoding/json"
 	"maps"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/oktasync/oktasync/sync/engine"
+	"github.com/oktasync/oktasync/sync/okta/oktasim"
 )
 
 // event returns an instance event whose config is changed by some fields; nil
@@ -48,7 +51,7 @@ func TestInstanceEventSaysWhichFieldIsWrong(t *testing.T) {
 		"three secrets":  {event(map[string]any{"hookSecrets": []string{hookSecret, newSecret, hookSecret + "x"}}), config + "hookSecrets", "at most 2 items"},
 		"short secret":   {event(map[string]any{"hookSecrets": []string{"short"}}), config + "hookSecrets[0]", "at least 16 characters"},
 		"text as factor": {event(map[string]any{"ingest": map[string]any{"factors": "yes"}}), config + "ingest.factors", "true or false"},
-		"unknown mode":   {strings.Replace(event(nil), `"full"`, `"sweep"`, 1), "mode", "must be one of: full"},
+		"unknown mode":   {strings.Replace(event(nil), `"full"`, `"half"`, 1), "mode", "must be one of: full, sweep, incremental, verify"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := s.post("/v1/instance-events", c.body, triggerToken)
@@ -121,22 +124,138 @@ func TestInstanceEventRegistersAndReads(t *testing.T) {
 	}
 }
 
-func TestResync(t *testing.T) {
+// hold keeps the org from listing its users until the returned function is called.
+func (s *service) hold() (release func()) {
+	held := make(chan struct{})
+	release = sync.OnceFunc(func() { close(held) })
+	s.t.Cleanup(release)
+	s.org.Fail(func(r *http.Request) *oktasim.Fault {
+		if r.URL.Path != "/api/v1/users" {
+			return nil
+		}
+		select {
+		case <-held:
+		case <-r.Context().Done():
+		}
+		return nil
+	})
+	return release
+}
+
+func TestResyncStartsWhatWasAskedFor(t *testing.T) {
 	s := setup(t, "")
-	for _, body := range []string{"", "{}", `{"mode":"full"}`} {
+	s.read()
+	user := s.org.UserIDs()[0]
+	for _, body := range []string{
+		"", "{}", `{"mode":"full"}`, `{"mode":"sweep"}`, `{"mode":"incremental"}`, `{"force":true}`,
+		`{"object":"user/` + user + `"}`, `{"mode":"full","object":"groups","force":true}`, `{"mode":"verify"}`,
+	} {
+		var want, run engine.Run
+		if body != "" {
+			if err := json.Unmarshal([]byte(body), &want); err != nil { // its fields have the names of a run's
+				t.Fatal(err)
+			}
+		}
 		got := s.post("/admin/instances/acme/resync", body, adminToken)
-		if got.status != http.StatusAccepted || !strings.Contains(got.body, `"resync"`) {
-			t.Errorf("%q: got %d %s", body, got.status, got.body)
+		if got.status != http.StatusAccepted {
+			t.Fatalf("%q: got %d %s", body, got.status, got.body)
+		}
+		if err := json.Unmarshal([]byte(got.body), &run); err != nil {
+			t.Fatal(err)
+		}
+		if run.Mode != cmp.Or(want.Mode, "full") || run.Object != want.Object || run.Force != want.Force || run.Trigger != "resync" {
+			t.Errorf("%q: run %+v", body, run)
+		}
+		if location := got.header.Get("Location"); location != "/admin/runs/"+run.ID {
+			t.Errorf("Location = %q", location)
+		}
+		s.until("the run to end", func() bool { return s.run(run.ID).EndedAt != nil })
+		if run = s.run(run.ID); run.State != engine.RunSucceeded {
+			t.Errorf("%q: run %+v", body, run)
 		}
 	}
-	// A wish that cannot be met yet must not look met.
-	got := s.post("/admin/instances/acme/resync", `{"object":"user/00u1"}`, adminToken)
-	wantProblem(t, got, http.StatusBadRequest)
-	if len(got.problem.Errors) != 1 || got.problem.Errors[0].Field != "object" {
-		t.Errorf("got %s", got.body)
+}
+
+func TestResyncRefusesWhatItCannotMeet(t *testing.T) {
+	s := setup(t, "")
+	for body, field := range map[string]string{
+		`{"mode":"half"}`:        "mode",
+		`{"mode":1}`:             "mode",
+		`{"object":"user"}`:      "object", // the engine knows that an id is missing
+		`{"object":"user/a/b"}`:  "object",
+		`{"object":"session/a"}`: "object",
+		`{"object":"user/"}`:     "object",
+		`{"object":"user/a b"}`:  "object",
+		`{"object":"user/../a"}`: "object",
+		`{"object":"a/b/c/d"}`:   "object",
+		`{"object":"user/` + strings.Repeat("x", 300) + `"}`: "object",
+		`{"force":"yes"}`:     "force",
+		`{"objects":"users"}`: "objects",
+	} {
+		got := s.post("/admin/instances/acme/resync", body, adminToken)
+		wantProblem(t, got, http.StatusBadRequest)
+		if len(got.problem.Errors) != 1 || got.problem.Errors[0].Field != field {
+			t.Errorf("%s: got %s", body, got.body)
+		}
 	}
-	wantProblem(t, s.post("/admin/instances/acme/resync", `{"mode":"verify"}`, adminToken), http.StatusBadRequest)
+	if list := strings.TrimSpace(s.get("/admin/instances/acme/runs").body); list != `{"runs":[]}` {
+		t.Errorf("a refused resync left a run: %s", list)
+	}
 	wantProblem(t, s.post("/admin/instances/nobody/resync", "{}", adminToken), http.StatusNotFound)
+}
+
+// A run at work is given back, but not as the answer to another wish.
+func TestResyncDuringARun(t *testing.T) {
+	s := setup(t, "")
+	release := s.hold()
+	first := s.post("/admin/instances/acme/resync", "", adminToken)
+	if again := s.post("/admin/instances/acme/resync", `{"mode":"full"}`, adminToken); again.status != http.StatusAccepted ||
+		again.header.Get("Location") != first.header.Get("Location") {
+		t.Errorf("the same again: %d %s", again.status, again.body)
+	}
+	for _, body := range []string{`{"mode":"sweep"}`, `{"force":true}`, `{"object":"users"}`} {
+		got := s.post("/admin/instances/acme/resync", body, adminToken)
+		wantProblem(t, got, http.StatusConflict)
+		if !strings.Contains(got.problem.Detail, strings.TrimPrefix(first.header.Get("Location"), "/admin/runs/")) {
+			t.Errorf("the run at work is not named: %s", got.body)
+		}
+	}
+	// A scheduler gets the run whatever its mode.
+	body := strings.NewReplacer(`"other"`, `"acme"`, `"full"`, `"sweep"`).Replace(
+		event(map[string]any{"oktaOrgUrl": s.org.URL(), "oktaApiKey": s.org.Token(), "hookSecrets": []string{hookSecret, newSecret}}))
+	if got := s.post("/v1/instance-events", body, triggerToken); got.status != http.StatusAccepted || !strings.Contains(got.body, `"full"`) {
+		t.Errorf("instance event: %d %s", got.status, got.body)
+	}
+	release()
+}
+
+func TestInstanceEventTakesEveryMode(t *testing.T) {
+	s := setup(t, "")
+	config := map[string]any{"oktaOrgUrl": s.org.URL(), "oktaApiKey": s.org.Token()}
+	for _, mode := range engine.Modes {
+		id := "with-" + mode
+		body := strings.NewReplacer(`"other"`, `"`+id+`"`, `"full"`, `"`+mode+`"`).Replace(event(config))
+		if got := s.post("/v1/instance-events", body, triggerToken); got.status != http.StatusAccepted || !strings.Contains(got.body, `"mode":"`+mode+`"`) {
+			t.Errorf("%s: %d %s", mode, got.status, got.body)
+		}
+	}
+}
+
+func TestInstanceEventWithoutHookSecretsIsWarnedOf(t *testing.T) {
+	s := setup(t, "")
+	config := map[string]any{"oktaOrgUrl": s.org.URL(), "oktaApiKey": s.org.Token()}
+	const warning = "without hookSecrets"
+	s.post("/v1/instance-events", event(config), triggerToken)
+	if strings.Contains(s.log.String(), warning) {
+		t.Error("warned although there are secrets")
+	}
+	config["hookSecrets"] = nil
+	if got := s.post("/v1/instance-events", event(config), triggerToken); got.status != http.StatusAccepted {
+		t.Errorf("got %d %s", got.status, got.body)
+	}
+	if log := s.log.String(); !strings.Contains(log, warning) || !strings.Contains(log, "instance=other") {
+		t.Error("no warning")
+	}
 }
 
 func TestUnknownInstancesAndRunsAre404(t *testing.T) {

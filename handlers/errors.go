@@ -29,6 +29,14 @@ func (e tokenError) Error() string {
 	return fmt.Sprintf("this call needs the %s token: Authorization: Bearer …", e.realm)
 }
 
+// busyError says that a run was asked for while another one works.
+type busyError struct{ run engine.Run }
+
+func (e busyError) Error() string {
+	return fmt.Sprintf("another run is at work: %s, mode %s. Wait for its end, or POST /admin/runs/%s/cancel",
+		e.run.ID, e.run.Mode, e.run.ID)
+}
+
 // invalidError says what of a request cannot be used. Its texts name fields and
 // rules, never the values that were sent.
 type invalidError struct {
@@ -59,6 +67,7 @@ func problemOf(err error) problem {
 	var (
 		invalid *invalidError
 		token   tokenError
+		busy    busyError
 		tooBig  *http.MaxBytesError
 		routing *echo.HTTPError
 	)
@@ -80,12 +89,28 @@ func problemOf(err error) problem {
 	case errors.Is(err, engine.ErrUnknownRun):
 		return problem{Status: http.StatusNotFound,
 			Detail: "no such run; GET /admin/instances/{id}/runs lists those that are kept"}
+	case errors.Is(err, engine.ErrUnknownLetter):
+		return problem{Status: http.StatusNotFound,
+			Detail: "no such dead letter; GET /admin/instances/{id}/dead-letters lists those that are kept"}
+	case errors.Is(err, engine.ErrUnknownObject):
+		const detail = "object must be " + objectRule
+		return problem{Status: http.StatusBadRequest, Detail: detail, Errors: []fieldError{{"object", detail}}}
+	case errors.As(err, &busy):
+		return problem{Status: http.StatusConflict, Detail: busy.Error()}
+	case errors.Is(err, engine.ErrRunOver):
+		return problem{Status: http.StatusConflict, Detail: "the run is over and holds nothing: there is nothing to cancel"}
+	case errors.Is(err, engine.ErrNothingHeld):
+		return problem{Status: http.StatusConflict,
+			Detail: "the run holds nothing, or has not ended: only one in the state held can be approved"}
 	case errors.Is(err, engine.ErrStalePosition):
 		return problem{Status: http.StatusGone,
 			Detail: "the changes after this position are no longer kept: open the stream again without a position, " +
 				"then read /v1/instances/{id}/graph in full, then apply what the stream brings"}
 	case errors.Is(err, errStopping):
 		return problem{Status: http.StatusServiceUnavailable, Detail: errStopping.Error()}
+	case errors.Is(err, engine.ErrFull):
+		return problem{Status: http.StatusServiceUnavailable, Detail: "Redis is nearly full, and takes no more events; send the request again. " +
+			"Remedy: raise its maxmemory, or see in GET /admin/instances what keeps an inbox from being worked on"}
 	case errors.Is(err, engine.ErrUnavailable):
 		return problem{Status: http.StatusServiceUnavailable, Detail: engine.ErrUnavailable.Error() + "; send the request again"}
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):

@@ -36,7 +36,7 @@ func (a *api) graph(c echo.Context) error {
 	if err := withoutReadDeadline(c); err != nil {
 		return err
 	}
-	c.Response().Header().Set("Oktasync-Graph-Whole", strconv.FormatBool(status.Whole))
+	c.Response().Header().Set("Oktasync-Whole", strconv.FormatBool(status.Whole))
 	c.Response().Header().Set(echo.HeaderContentType, "application/x-ndjson")
 
 	// Headers leave with the first full buffer: an error before it is an answer.

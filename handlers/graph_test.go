@@ -36,12 +36,12 @@ func lines(t *testing.T, body string) map[string]int {
 
 func TestGraphIsStreamedAndFiltered(t *testing.T) {
 	s := setup(t, "")
-	if got := s.get("/v1/instances/acme/graph"); got.status != 200 || got.header.Get("Oktasync-Graph-Whole") != "false" {
-		t.Errorf("before the first read: %d, whole %q", got.status, got.header.Get("Oktasync-Graph-Whole"))
+	if got := s.get("/v1/instances/acme/graph"); got.status != 200 || got.header.Get("Oktasync-Whole") != "false" {
+		t.Errorf("before the first read: %d, whole %q", got.status, got.header.Get("Oktasync-Whole"))
 	}
 	s.read()
 	got := s.get("/v1/instances/acme/graph")
-	if got.status != 200 || got.header.Get("Oktasync-Graph-Whole") != "true" || got.header.Get("Content-Type") != "application/x-ndjson" {
+	if got.status != 200 || got.header.Get("Oktasync-Whole") != "true" || got.header.Get("Content-Type") != "application/x-ndjson" {
 		t.Errorf("%d %v", got.status, got.header)
 	}
 	all := lines(t, got.body)

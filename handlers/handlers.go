@@ -75,10 +75,19 @@ func New(eng *engine.Engine, cfg Config) *echo.Echo {
 	e.GET("/admin/instances/:instance", a.instance, admin)
 	e.GET("/admin/instances/:instance/runs", a.runs, admin)
 	e.POST("/admin/instances/:instance/resync", a.resync, admin)
+	e.POST("/admin/instances/:instance/pause", a.order("pause", eng.Pause), admin)
+	e.POST("/admin/instances/:instance/resume", a.order("resume", eng.Resume), admin)
+	e.DELETE("/admin/instances/:instance", a.order("delete", eng.Delete), admin)
+	e.GET("/admin/instances/:instance/dead-letters", a.deadLetters, admin)
+	e.GET("/admin/instances/:instance/dead-letters/:letter", a.deadLetter, admin)
+	e.POST("/admin/instances/:instance/dead-letters/replay", a.replay, admin)
 	e.GET("/admin/runs/:run", a.run, admin)
+	e.POST("/admin/runs/:run/cancel", a.decide("cancel", eng.Cancel), admin)
+	e.POST("/admin/runs/:run/approve", a.decide("approve", eng.Approve), admin)
 
 	e.GET("/healthz", a.health)
 	e.GET("/readyz", a.ready)
+	e.GET("/metrics", echo.WrapHandler(metrics(eng, cfg.Log)))
 	return e
 }
 

@@ -13,8 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
-
 	"github.com/oktasync/oktasync/sync/engine"
 )
 
@@ -146,28 +144,6 @@ func TestBodyThatDoesNotArriveInTimeIs503(t *testing.T) {
 	// Not a 4xx: Okta would throw the delivery away.
 	if got := setup(t, "").raw(hookSecret, `{"data":`); got != http.StatusServiceUnavailable {
 		t.Errorf("got %d", got)
-	}
-}
-
-func TestStoreDownIs503(t *testing.T) {
-	redis := miniredis.RunT(t)
-	s := setup(t, "redis://"+redis.Addr())
-	if got := s.call("POST", "/hooks/okta/acme", strings.NewReader(delivery("a")), "Authorization", hookSecret); got.status != 204 {
-		t.Fatalf("with the store up: %d %s", got.status, got.body)
-	}
-	redis.SetError("LOADING the store is down")
-	for _, secret := range []string{hookSecret, "wrong"} {
-		got := s.call("POST", "/hooks/okta/acme", strings.NewReader(delivery("b")), "Authorization", secret)
-		wantProblem(t, got, http.StatusServiceUnavailable)
-		if got.header.Get("Retry-After") == "" {
-			t.Error("no Retry-After")
-		}
-	}
-	wantProblem(t, s.call("GET", "/readyz", nil), http.StatusServiceUnavailable)
-	wantProblem(t, s.get("/admin/instances"), http.StatusServiceUnavailable)
-	redis.SetError("")
-	if got := s.call("POST", "/hooks/okta/acme", strings.NewReader(delivery("b")), "Authorization", hookSecret); got.status != 204 {
-		t.Errorf("with the store up again: %d %s", got.status, got.body)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,10 +38,8 @@ type instanceEvent struct {
 	Mode string `json:"mode" validate:"omitempty,mode"`
 }
 
-// modes are the ways to reconcile that exist; the first is the default.
-var modes = []string{"full"}
-
-// instanceEvent registers or updates an instance and starts a full read of it.
+// instanceEvent registers or updates an instance and starts a run, or answers
+// with the one that is at work.
 func (a *api) instanceEvent(c echo.Context) error {
 	if a.stopping() {
 		return errStopping
@@ -74,18 +73,18 @@ func (a *api) instanceEvent(c echo.Context) error {
 	}); err != nil {
 		return fmt.Errorf("register %s: %w", in.ID, err)
 	}
-	return a.startRun(c, in.ID, ev.Mode, "instance-event")
+	if len(in.Config.HookSecrets) == 0 {
+		a.Log.Warn("an instance event without hookSecrets: the instance has none now, and Okta's deliveries for it are refused", "instance", in.ID)
+	}
+	run, err := a.engine.StartRun(ctx, in.ID, engine.Start{Mode: ev.Mode, Trigger: "instance-event"})
+	if err != nil {
+		return fmt.Errorf("start a run of %s: %w", in.ID, err)
+	}
+	return accepted(c, run)
 }
 
-// startRun answers 202 with the run: the new one, or the one that is running.
-func (a *api) startRun(c echo.Context, id, mode, trigger string) error {
-	if mode == "" {
-		mode = modes[0]
-	}
-	run, err := a.engine.StartRun(c.Request().Context(), id, engine.Start{Mode: mode, Trigger: trigger})
-	if err != nil {
-		return fmt.Errorf("start a %s run of %s: %w", mode, id, err)
-	}
+// accepted answers 202 with the run, and where to look at it.
+func accepted(c echo.Context, run engine.Run) error {
 	c.Response().Header().Set(echo.HeaderLocation, "/admin/runs/"+run.ID)
 	return c.JSON(http.StatusAccepted, run)
 }
@@ -154,14 +153,9 @@ func newValidator() *validator.Validate {
 	for tag, ok := range map[string]func(string) bool{
 		"instanceid":  instanceID.MatchString,
 		"headervalue": func(s string) bool { return printable(s) && strings.TrimSpace(s) == s },
-		"mode": func(s string) bool {
-			for _, m := range modes {
-				if s == m {
-					return true
-				}
-			}
-			return false
-		},
+		"mode":        func(s string) bool { return slices.Contains(engine.Modes, s) },
+		"object":      objectForm.MatchString,
+		"letter":      letterForm.MatchString,
 	} {
 		if err := v.RegisterValidation(tag, func(f validator.FieldLevel) bool { return ok(f.Field().String()) }); err != nil {
 			panic(err) // a tag of ours that validator refuses
@@ -202,7 +196,11 @@ func rule(f validator.FieldError) string {
 	case "headervalue":
 		return "must be printable ASCII without space at its ends: it is sent as a header"
 	case "mode":
-		return "must be one of: " + strings.Join(modes, ", ")
+		return "must be one of: " + strings.Join(engine.Modes, ", ")
+	case "object":
+		return "must be " + objectRule
+	case "letter":
+		return "must be the id of a dead letter"
 	default:
 		return "must hold to the rule " + f.Tag()
 	}
