@@ -133,7 +133,12 @@ func TestWhichLogLinksAreRefused(t *testing.T) {
 // The simulated org's log, followed through faults, is all that happened.
 func TestLogOfTheSimulatedOrg(t *testing.T) {
 	at := oktasim.NewManualClock(logSince)
-	org, c := simClient(t, oktasim.Config{Seed: 4, Clock: at, Step: 300 * time.Millisecond, LogLag: 20 * time.Second})
+	org := oktasim.New(t, oktasim.Config{Seed: 4, Clock: at, Step: 300 * time.Millisecond, LogLag: 20 * time.Second})
+	c, err := NewClient(t.Context(), ClientConfig{OrgURL: org.URL(), Token: org.Token(), AllowInsecure: true, Clock: at.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
 	org.MutateKinds(oktasim.LogKinds())
 	faults := []oktasim.Fault{{Drop: true}, {Truncate: true}, {Status: 500}, {Status: 503}, {HTML: true}}
 	var got, want []string

@@ -292,6 +292,57 @@ func TestOktaClockIsALowerBound(t *testing.T) {
 	}
 }
 
+// What is as of no time would lose to everything, or win against it.
+func TestNothingIsReadBeforeOktaToldItsTime(t *testing.T) {
+	withOrg(t, ClientConfig{}, func(w http.ResponseWriter, r *http.Request) {
+		if !strings.HasSuffix(r.URL.Path, "/timed") {
+			w.Header()["Date"] = nil
+		}
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/gone"), strings.HasSuffix(r.URL.Path, "/gone/users"):
+			fail(w, 404, "E0000007")
+		case strings.HasSuffix(r.URL.Path, "/denied"):
+			fail(w, 403, "E0000006")
+		case r.URL.Path == "/api/v1/groups":
+			answer(w, 200, ids("00g", 0, 2))
+		case r.URL.Path == "/api/v1/logs":
+			logOf("http://org.test/api/v1/logs?after=x", "[]")(w, r)
+		default:
+			answer(w, 200, map[string]string{"id": "00g1"})
+		}
+	}, func(t *testing.T, c *Client) {
+		reads := map[string]func() (time.Time, error){
+			"an object":           func() (time.Time, error) { r, err := c.Group(t.Context(), "00g1"); return r.Start, err },
+			"an object not there": func() (time.Time, error) { r, err := c.Group(t.Context(), "gone"); return r.Start, err },
+			"a list":              func() (time.Time, error) { p, err := c.Groups(t.Context(), ""); return p.Start, err },
+			"a list of nobody": func() (time.Time, error) {
+				p, err := c.GroupMembers(t.Context(), "gone", "")
+				if IsNotFound(err) && !p.Start.IsZero() {
+					return p.Start, nil
+				}
+				return p.Start, err
+			},
+			"the log": func() (time.Time, error) { p, err := c.Log(t.Context(), logSince, "", ""); return p.Start, err },
+		}
+		for name, read := range reads {
+			if start, err := read(); err == nil || !strings.Contains(err.Error(), "the answer has no Date") || IsNotFound(err) || !start.IsZero() {
+				t.Errorf("%s: as of %v, %v", name, start, err)
+			}
+		}
+		if _, err := c.Group(t.Context(), "denied"); !IsForbidden(err) {
+			t.Errorf("a refusal needs no time: %v", err)
+		}
+		if _, err := c.Group(t.Context(), "timed"); err != nil {
+			t.Fatal(err)
+		}
+		for name, read := range reads {
+			if start, err := read(); err != nil || start.IsZero() {
+				t.Errorf("%s, later: as of %v, %v", name, start, err)
+			}
+		}
+	})
+}
+
 // bucket is a rate limit as Okta keeps it: windows of a minute that begin with
 // a call.
 type bucket struct {
@@ -498,9 +549,17 @@ func TestSenselessRateHeaders(t *testing.T) {
 		"no Date":                 func(w http.ResponseWriter) { w.Header()["Date"] = nil; rate(w, 10, 5, time.Now()) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			withOrg(t, ClientConfig{}, func(w http.ResponseWriter, r *http.Request) { set(w); good(w, r) }, func(t *testing.T, c *Client) {
+			withOrg(t, ClientConfig{}, func(w http.ResponseWriter, r *http.Request) {
+				if !strings.Contains(r.URL.Path, "first") {
+					set(w)
+				}
+				good(w, r)
+			}, func(t *testing.T, c *Client) {
 				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Hour)
 				defer cancel()
+				if _, err := c.Factors(ctx, "first"); err != nil { // it tells Okta's time
+					t.Fatal(err)
+				}
 				var wg sync.WaitGroup
 				for range 4 {
 					wg.Go(func() {

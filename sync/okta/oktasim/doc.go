@@ -48,12 +48,26 @@
 //     events, and keeps its groups;
 //   - [Org.Reactivate] gives all applications back by
 //     application.user_membership.restore, [Org.DeleteUser] ends in
-//     user.lifecycle.delete.completed, and [Org.ExpirePassword] has its event:
-//     not for hooks;
+//     user.lifecycle.delete.completed, [Org.ExpirePassword] and
+//     [Org.RenameAppUser] have their events: not for hooks;
 //   - imports change profiles and memberships without events.
 //
 // [Org.Mutate] does by default only what a hook can follow (for reactivations by
-// reading the user's applications again); [Org.MutateKinds] changes that.
+// reading the user's applications again). [Org.MutateKinds] changes that: with
+// [LogKinds] it does all that the System Log can follow, imports by their end.
+//
+// Okta itself tells in the log of deliveries that failed, and in a window of a
+// bucket once of 60 % used up and once of a call refused. Such events come with
+// no change: they take no Step, and what changes later does not depend on them.
+//
+// # System Log
+//
+// A polling request gets events in the order in which they were stored, which
+// may be up to Config.LogLag after they happened, and always a next link; that of
+// an empty page is, as a rule, the link of the page itself. Events and places
+// in the log are good for 90 days, [Org.ExpireLogLinks] ends all links at once,
+// and a since of more than 180 days ago is refused. The filter knows eventType,
+// target.id, actor.id, transaction.id and outcome.result.
 //
 // # Faults
 //

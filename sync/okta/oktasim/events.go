@@ -25,46 +25,49 @@ type eventType struct {
 }
 
 var eventTypes = map[string]eventType{
-	"user.lifecycle.create":               {true, "Create okta user", "core.user.config.user_creation.success", ""},
-	"user.lifecycle.activate":             {true, "Activate Okta user", "core.user.config.user_activated", ""},
-	"user.lifecycle.deactivate":           {true, "Deactivate Okta user", "core.user.config.user_deactivated", ""},
-	"user.lifecycle.reactivate":           {true, "Reactivate Okta user", "", ""},
-	"user.lifecycle.suspend":              {true, "Suspend Okta user", "core.user.config.user_status.suspended", ""},
-	"user.lifecycle.unsuspend":            {true, "Unsuspend Okta user", "", ""},
-	"user.lifecycle.delete.initiated":     {true, "Delete Okta user initiated", "", ""},
-	"user.lifecycle.delete.completed":     {false, "Delete Okta user completed", "", ""},
-	"user.account.update_profile":         {true, "Update user profile for Okta", "core.user.config.profile_update.success", ""},
-	"user.account.lock":                   {true, "Max sign in attempts exceeded", "core.user_auth.account_locked", "DEBUG"},
-	"user.account.unlock_by_admin":        {true, "User account unlock by admin", "", ""},
-	"user.account.update_password":        {true, "User update password for Okta", "core.user.config.password_update.success", ""},
-	"user.account.reset_password":         {true, "User reset password for Okta", "", ""},
-	"user.account.expire_password":        {false, "Expire user password", "", ""},
-	"user.mfa.factor.activate":            {true, "Activate factor or authenticator enrollment method for user", "core.user.factor.activate", ""},
-	"user.mfa.factor.deactivate":          {true, "Reset factor or authenticator enrollment method for user", "core.user.factor.reset", ""},
-	"user.mfa.factor.update":              {true, "Update factor for user", "", ""},
-	"user.mfa.factor.reset_all":           {true, "Reset all factors or authenticator enrollments for user", "core.user.factor.reset_all", ""},
-	"group.lifecycle.create":              {true, "Create Okta group", "core.user_group.created", ""},
-	"group.lifecycle.delete":              {true, "Delete Okta group", "core.user_group.deleted", ""},
-	"group.profile.update":                {true, "Okta group profile updated", "", ""},
-	"group.user_membership.add":           {true, "Add user to group membership", "core.user_group_member.user_add", ""},
-	"group.user_membership.remove":        {true, "Remove user from group membership", "core.user_group_member.user_remove", ""},
-	"group.application_assignment.add":    {true, "Add assigned application to group", "", ""},
-	"group.application_assignment.remove": {true, "Remove assigned application from group", "", ""},
-	"group.application_assignment.update": {true, "Update assigned application of group", "", ""},
-	"application.lifecycle.create":        {true, "Create application", "app.generic.config.app_created", ""},
-	"application.lifecycle.update":        {true, "Update application", "app.generic.config.app_updated", ""},
-	"application.lifecycle.activate":      {true, "Activate application", "", ""},
-	"application.lifecycle.deactivate":    {true, "Deactivate application", "", ""},
-	"application.lifecycle.delete":        {true, "Delete application", "app.generic.config.app_deleted", ""},
-	"application.user_membership.add":     {true, "Add user to application membership", "app.generic.provision.assign_user_to_app", ""},
-	"application.user_membership.remove":  {true, "Remove user's application membership", "app.generic.provision.deactivate_user_from_app", ""},
-	"application.user_membership.update":  {true, "Updated user application property", "", ""},
-	"application.user_membership.restore": {false, "Restore user's application membership", "", ""},
-	"system.import.start":                 {true, "Import process start", "", ""},
-	"system.import.complete":              {true, "Import process complete", "", ""},
-	"system.import.group.create":          {true, "Create group triggered by import process", "", ""},
-	"event_hook.delivery":                 {false, "Event hook delivery failed", "", "WARN"},
-	"user.session.start":                  {true, "User login to Okta", "core.user_auth.login_success", ""},
+	"user.lifecycle.create":                       {true, "Create okta user", "core.user.config.user_creation.success", ""},
+	"user.lifecycle.activate":                     {true, "Activate Okta user", "core.user.config.user_activated", ""},
+	"user.lifecycle.deactivate":                   {true, "Deactivate Okta user", "core.user.config.user_deactivated", ""},
+	"user.lifecycle.reactivate":                   {true, "Reactivate Okta user", "", ""},
+	"user.lifecycle.suspend":                      {true, "Suspend Okta user", "core.user.config.user_status.suspended", ""},
+	"user.lifecycle.unsuspend":                    {true, "Unsuspend Okta user", "", ""},
+	"user.lifecycle.delete.initiated":             {true, "Delete Okta user initiated", "", ""},
+	"user.lifecycle.delete.completed":             {false, "Delete Okta user completed", "", ""},
+	"user.account.update_profile":                 {true, "Update user profile for Okta", "core.user.config.profile_update.success", ""},
+	"user.account.lock":                           {true, "Max sign in attempts exceeded", "core.user_auth.account_locked", "DEBUG"},
+	"user.account.unlock_by_admin":                {true, "User account unlock by admin", "", ""},
+	"user.account.update_password":                {true, "User update password for Okta", "core.user.config.password_update.success", ""},
+	"user.account.reset_password":                 {true, "User reset password for Okta", "", ""},
+	"user.account.expire_password":                {false, "Expire user password", "", ""},
+	"user.mfa.factor.activate":                    {true, "Activate factor or authenticator enrollment method for user", "core.user.factor.activate", ""},
+	"user.mfa.factor.deactivate":                  {true, "Reset factor or authenticator enrollment method for user", "core.user.factor.reset", ""},
+	"user.mfa.factor.update":                      {true, "Update factor for user", "", ""},
+	"user.mfa.factor.reset_all":                   {true, "Reset all factors or authenticator enrollments for user", "core.user.factor.reset_all", ""},
+	"group.lifecycle.create":                      {true, "Create Okta group", "core.user_group.created", ""},
+	"group.lifecycle.delete":                      {true, "Delete Okta group", "core.user_group.deleted", ""},
+	"group.profile.update":                        {true, "Okta group profile updated", "", ""},
+	"group.user_membership.add":                   {true, "Add user to group membership", "core.user_group_member.user_add", ""},
+	"group.user_membership.remove":                {true, "Remove user from group membership", "core.user_group_member.user_remove", ""},
+	"group.application_assignment.add":            {true, "Add assigned application to group", "", ""},
+	"group.application_assignment.remove":         {true, "Remove assigned application from group", "", ""},
+	"group.application_assignment.update":         {true, "Update assigned application of group", "", ""},
+	"application.lifecycle.create":                {true, "Create application", "app.generic.config.app_created", ""},
+	"application.lifecycle.update":                {true, "Update application", "app.generic.config.app_updated", ""},
+	"application.lifecycle.activate":              {true, "Activate application", "", ""},
+	"application.lifecycle.deactivate":            {true, "Deactivate application", "", ""},
+	"application.lifecycle.delete":                {true, "Delete application", "app.generic.config.app_deleted", ""},
+	"application.user_membership.add":             {true, "Add user to application membership", "app.generic.provision.assign_user_to_app", ""},
+	"application.user_membership.remove":          {true, "Remove user's application membership", "app.generic.provision.deactivate_user_from_app", ""},
+	"application.user_membership.update":          {true, "Updated user application property", "", ""},
+	"application.user_membership.change_username": {false, "Change username of user's application membership", "", ""},
+	"application.user_membership.restore":         {false, "Restore user's application membership", "", ""},
+	"system.import.start":                         {true, "Import process start", "", ""},
+	"system.import.complete":                      {true, "Import process complete", "", ""},
+	"system.import.group.create":                  {true, "Create group triggered by import process", "", ""},
+	"system.org.rate_limit.warning":               {true, "Rate limit warning", "", "WARN"},
+	"system.org.rate_limit.violation":             {true, "Rate limit violation", "", "WARN"},
+	"event_hook.delivery":                         {false, "Event hook delivery failed", "", "WARN"},
+	"user.session.start":                          {true, "User login to Okta", "core.user_auth.login_success", ""},
 }
 
 // target is an actor or target of an event.
@@ -323,6 +326,22 @@ func (o *Org) emit(at int64, h happening) Event {
 	close(o.news)
 	o.news = make(chan struct{})
 	return e.Event
+}
+
+// notice writes to the log what Okta itself noticed. That is no change of the
+// org, and calls that run side by side bring it about: so the clock does not
+// step for it, and neither ids nor chances of later changes depend on it.
+func (o *Org) notice(h happening) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	at := max(o.clock.Now().UnixNano(), o.lastAt)
+	o.doDue(at)
+	o.lastAt = at
+	rng, ids := o.rng, o.ids
+	o.rng, o.ids = o.noticing, 1<<48+o.noticed<<8 // of each its own 256
+	o.noticed++
+	o.emit(at, h)
+	o.rng, o.ids = rng, ids
 }
 
 const (

@@ -244,11 +244,9 @@ func (s *Sender) send(ctx context.Context, events []Event) error {
 		return nil
 	}
 	if ctx.Err() == nil {
-		_, _ = s.org.do(func(t *tx) error {
-			t.emit(happening{typ: "event_hook.delivery", job: true, actor: systemActor, result: "FAILURE", reason: "The hook did not take the delivery",
-				targets: []target{{ID: t.cfg.HookID, Type: "EventHook", AlternateID: "unknown", DisplayName: "oktasync"}}})
-			return nil
-		})
+		hook := s.org.cfg.HookID
+		s.org.notice(happening{typ: "event_hook.delivery", job: true, actor: systemActor, result: "FAILURE", reason: "The hook did not take the delivery",
+			targets: []target{{ID: hook, Type: "EventHook", AlternateID: "unknown", DisplayName: "oktasync"}}})
 	}
 	return fail
 }

@@ -19,13 +19,15 @@ type rates struct {
 }
 
 type window struct {
-	start time.Time
-	used  int
+	start            time.Time
+	used             int
+	warned, violated bool
 }
 
-// take counts a call. It returns what the headers say, and whether the call
-// may go on.
-func (r *rates) take(bucket string, now time.Time) (limit, remaining int, reset int64, ok bool) {
+// take counts a call. It returns what the headers say, whether the call may go
+// on, and the type of the event if Okta tells of it: once in a window that 60 %
+// are used up, and once that a call was too many.
+func (r *rates) take(bucket string, now time.Time) (limit, remaining int, reset int64, ok bool, event string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	limit = defaultRate
@@ -46,10 +48,28 @@ func (r *rates) take(bucket string, now time.Time) (limit, remaining int, reset 
 		reset++
 	}
 	if w.used >= limit {
-		return limit, 0, reset, false
+		if !w.violated {
+			w.violated, event = true, "system.org.rate_limit.violation"
+		}
+		return limit, 0, reset, false, event
 	}
 	w.used++
-	return limit, limit - w.used, reset, true
+	if !w.warned && 10*w.used >= 6*limit {
+		w.warned, event = true, "system.org.rate_limit.warning"
+	}
+	return limit, limit - w.used, reset, true, event
+}
+
+// tellOfLimit emits the event of a bucket, which names no object of the org.
+func (o *Org) tellOfLimit(event, bucket string) {
+	h := happening{typ: event, job: true, actor: systemActor, targets: []target{
+		{ID: "/api/v1/" + bucket, Type: "URL Pattern", AlternateID: "unknown", DisplayName: "/api/v1/" + bucket},
+		{ID: "bucket-" + bucket, Type: "Bucket Uuid", AlternateID: "unknown", DisplayName: "unknown"},
+	}}
+	if event == "system.org.rate_limit.violation" {
+		h.result, h.reason = "DENY", "Too many requests"
+	}
+	o.notice(h)
 }
 
 // bucketOf returns the rate-limit bucket of a path: the most specific wins.

@@ -466,11 +466,15 @@ func (c *req) logs() (answer, error) {
 		}
 		limit = n
 	}
+	if c.q.Has("q") {
+		return answer{}, failure("E0000031", "q is not simulated")
+	}
 	match, err := c.filter("filter", logFilterAttrs)
 	if err != nil {
 		return answer{}, err
 	}
-	now := c.clock.Now().UnixMilli()
+	now := c.settled / 1e6
+	oldest := now - keepLog
 	moment := func(name string, byDefault int64) (int64, error) {
 		text := c.q.Get(name)
 		if text == "" {
@@ -501,21 +505,22 @@ func (c *req) logs() (answer, error) {
 	case after != "" && c.q.Has("since"):
 		return answer{}, failure("E0000001", "since and after exclude each other")
 	}
-	// A cursor is the place of the last event: its time, and its number.
-	var cur struct{ kind, since, until, at, seq int64 }
+	// A cursor is the place of the last event: its time, and its number. It ends
+	// with the log that it was made for.
+	var cur struct{ moves, kind, since, until, at, seq int64 }
 	if after != "" {
 		b, err := base64.RawURLEncoding.DecodeString(after)
-		if _, scanned := fmt.Sscanf(string(b), "log|%d|%d|%d|%d|%d", &cur.kind, &cur.since, &cur.until, &cur.at, &cur.seq); err != nil || scanned != nil {
+		if _, scanned := fmt.Sscanf(string(b), "log|%d|%d|%d|%d|%d|%d", &cur.moves, &cur.kind, &cur.since, &cur.until, &cur.at, &cur.seq); err != nil || scanned != nil || cur.moves != c.logMoves {
 			return answer{}, failure("E0000001", "after: Invalid cursor")
 		}
-		if cur.at < now-keepLog {
+		if cur.at < oldest {
 			return answer{}, failure("E0000001", "after: the cursor is older than the log")
 		}
 		since, until = cur.since, cur.until
 		bounded, descending = cur.kind > 0, cur.kind == 2
 	} else {
-		cur.since, cur.until, cur.at = since, until, since
-		cur.seq = -1
+		cur.since, cur.until, cur.at = since, until, max(since, oldest)
+		cur.moves, cur.seq = c.logMoves, -1
 		switch {
 		case descending:
 			cur.kind, cur.at = 2, until
@@ -529,7 +534,7 @@ func (c *req) logs() (answer, error) {
 	if bounded {
 		key = func(e *logged) int64 { return e.published }
 		for _, e := range c.log {
-			if e.persisted <= now && e.published >= since && e.published < until {
+			if e.persisted <= now && e.persisted >= oldest && e.published >= since && e.published < until {
 				events = append(events, e)
 			}
 		}
@@ -570,15 +575,27 @@ func (c *req) logs() (answer, error) {
 		n++
 		after, cur.at, cur.seq = "x", at, e.seq
 	}
+	// The place of who keeps polling never grows too old, however quiet the org.
+	if fresh := now - keepLog/2; !bounded && !more && cur.at < fresh {
+		cur.at, cur.seq = fresh, -1
+	}
 	a := answer{status: 200, body: append(b, ']'), list: true}
 	if !bounded || more {
 		q := c.q
 		q.Del("since")
 		q.Del("until")
-		q.Set("after", base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "log|%d|%d|%d|%d|%d", cur.kind, cur.since, cur.until, cur.at, cur.seq)))
+		q.Set("after", base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "log|%d|%d|%d|%d|%d|%d", cur.moves, cur.kind, cur.since, cur.until, cur.at, cur.seq)))
 		a.next = c.url + "/api/v1/logs?" + q.Encode()
 	}
 	return a, nil
+}
+
+// ExpireLogLinks makes the log refuse every link that it gave so far, as after
+// the org was moved. Its events stay.
+func (o *Org) ExpireLogLinks() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.logMoves++
 }
 
 // matches tells whether the filter holds for the event with one of its targets.

@@ -791,6 +791,26 @@ func (t *tx) updateAppUser(a *appNode, u *userNode, profile map[string]any) erro
 	return nil
 }
 
+// RenameAppUser gives a user another name in an application; only the System
+// Log tells.
+func (o *Org) RenameAppUser(appID, userID, userName string) ([]Event, error) {
+	return o.appDo(appID, func(t *tx, a *appNode) error {
+		u, err := t.user(userID)
+		if err != nil {
+			return err
+		}
+		n, ok := a.users.get(u.key)
+		if !ok || n.now() == nil {
+			return fmt.Errorf("application %s is not assigned to user %s", a.key, u.key)
+		}
+		v := *n.now()
+		v.userName, v.lastUpdated = userName, t.ms()
+		t.putAppUser(a, u, &v)
+		t.emit(happening{typ: "application.user_membership.change_username", targets: v.targets(a.now(), u.now()), uri: "/api/v1/apps/" + a.key + "/users/" + u.key, debug: map[string]string{"appname": a.now().name}})
+		return nil
+	})
+}
+
 // AssignGroup assigns an application to a group, with one row for each
 // profile, or one with none. Its members follow with events of their own.
 func (o *Org) AssignGroup(appID, groupID string, rows ...map[string]any) ([]Event, error) {
@@ -1107,7 +1127,7 @@ func (o *Org) ImportGroup(appID, name string, members ...string) (string, []Even
 				t.putMember(g, u, &member{})
 			}
 		}
-		t.emit(happening{typ: "system.import.complete", targets: []target{a.now().target()}, job: true, actor: systemActor})
+		t.completeImport(a)
 		return nil
 	})
 	return id, events, err
@@ -1122,33 +1142,35 @@ func (o *Org) ImportProfile(userID string, changes map[string]any) error {
 // ImportMember puts a user into a group without an event of the membership;
 // the applications of the group follow with theirs.
 func (o *Org) ImportMember(groupID, userID string) ([]Event, error) {
-	return o.importMember(groupID, userID, &member{})
+	return o.groupDo(groupID, func(t *tx, g *groupNode) error { return t.importMember(g, userID, &member{}) })
 }
 
 // ImportRemoval takes a user out of a group, likewise.
 func (o *Org) ImportRemoval(groupID, userID string) ([]Event, error) {
-	return o.importMember(groupID, userID, nil)
+	return o.groupDo(groupID, func(t *tx, g *groupNode) error { return t.importMember(g, userID, nil) })
 }
 
-func (o *Org) importMember(groupID, userID string, v *member) ([]Event, error) {
-	return o.groupDo(groupID, func(t *tx, g *groupNode) error {
-		u, err := t.user(userID)
-		if err != nil {
-			return err
-		}
-		if g.everyone || t.isMember(g, userID) == (v != nil) {
-			return fmt.Errorf("group %s and user %s are as wanted already", groupID, userID)
-		}
-		t.putMember(g, u, v)
-		t.resolveAll(g.apps, u)
-		return nil
-	})
+func (t *tx) importMember(g *groupNode, userID string, v *member) error {
+	u, err := t.user(userID)
+	if err != nil {
+		return err
+	}
+	if g.everyone || t.isMember(g, userID) == (v != nil) {
+		return fmt.Errorf("group %s and user %s are as wanted already", g.key, userID)
+	}
+	t.putMember(g, u, v)
+	t.resolveAll(g.apps, u)
+	return nil
 }
 
 // CompleteImport emits the event of an import that ended.
 func (o *Org) CompleteImport(appID string) ([]Event, error) {
 	return o.appDo(appID, func(t *tx, a *appNode) error {
-		t.emit(happening{typ: "system.import.complete", targets: []target{a.now().target()}, job: true, actor: systemActor})
+		t.completeImport(a)
 		return nil
 	})
+}
+
+func (t *tx) completeImport(a *appNode) {
+	t.emit(happening{typ: "system.import.complete", targets: []target{a.now().target()}, job: true, actor: systemActor})
 }

@@ -92,6 +92,9 @@ type Org struct {
 	feed     []Event   // as they happened
 	feedAt   int       // number of the first of feed
 	news     chan struct{}
+	noticed  uint64     // what Okta noticed by itself so far
+	noticing *rand.Rand // of such events
+	logMoves int64      // times that the log moved
 
 	rates    rates
 	inFlight atomic.Int64
@@ -172,8 +175,10 @@ func newOrg(cfg Config, url string) *Org {
 		news:   make(chan struct{}),
 		rng:    rand.New(rand.NewPCG(uint64(cfg.Seed), 1)),
 		lagRng: rand.New(rand.NewPCG(uint64(cfg.Seed), 2)),
-		logins: map[string]*userNode{},
-		rates:  rates{limits: cfg.RateLimits},
+		// The senders have 3.
+		noticing: rand.New(rand.NewPCG(uint64(cfg.Seed), 4)),
+		logins:   map[string]*userNode{},
+		rates:    rates{limits: cfg.RateLimits},
 	}
 	o.SetListLag(cfg.ListLag)
 	o.step = func() time.Duration { return cfg.Step }
@@ -251,8 +256,8 @@ func (o *Org) doDue(now int64) {
 	}
 }
 
-// settle does what is due by now.
-func (o *Org) settle() {
+// settle does what is due by now, and returns now.
+func (o *Org) settle() int64 {
 	now := o.clock.Now().UnixNano()
 	o.mu.RLock()
 	ready := len(o.due) > 0 && o.due[0].at <= now
@@ -262,6 +267,7 @@ func (o *Org) settle() {
 		o.doDue(now)
 		o.mu.Unlock()
 	}
+	return now
 }
 
 func (o *Org) prune(cut int64) {

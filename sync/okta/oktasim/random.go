@@ -51,6 +51,7 @@ const (
 	ImportsSilently   Kind = "import silently"    // a profile or a membership; then system.import.complete
 	UpdatesRows       Kind = "update rows"        // an assignment that gets or has several rows
 	ExpiresPassword   Kind = "expire password"    // only the System Log tells
+	RenamesAppUser    Kind = "rename app user"    // likewise
 	FailsToDeactivate Kind = "fail to deactivate" // nothing changes
 	StartsSession     Kind = "start session"      // nothing changes
 	SeesSomethingNew  Kind = "see something new"  // an unknown type of event; nothing changes
@@ -66,12 +67,25 @@ var defaultKinds = map[Kind]int{
 	AssignsUser: 8, UnassignsUser: 6, UpdatesAppUser: 4, AssignsGroup: 3, UnassignsGroup: 2, UpdatesAssignment: 2,
 	CreatesApp: 2, UpdatesApp: 3, ActivatesApp: 1, DeactivatesApp: 1, DeletesApp: 1,
 	EnrollsFactor: 6, UpdatesFactor: 2, ResetsFactor: 4, ResetsFactors: 1,
-	ImportsGroup: 0, ImportsSilently: 0, UpdatesRows: 0, ExpiresPassword: 0,
+	ImportsGroup: 0, ImportsSilently: 0, UpdatesRows: 0, ExpiresPassword: 0, RenamesAppUser: 0,
 	FailsToDeactivate: 1, StartsSession: 1, SeesSomethingNew: 1,
 }
 
-// DefaultKinds returns the weights of a new org, to change and set.
+// DefaultKinds returns the weights of a new org, to change and set: what event
+// hooks can follow, unless Config.DeleteDelay makes them leave a deleted user's
+// end to the System Log.
 func DefaultKinds() map[Kind]int { return maps.Clone(defaultKinds) }
+
+// LogKinds returns weights of all that the System Log can follow: those of
+// DefaultKinds, what only the log tells, and imports, which change things
+// silently and end with system.import.complete. UpdatesRows is left out: a
+// read by id shows only one of an assignment's rows, however it is told.
+func LogKinds() map[Kind]int {
+	kinds := DefaultKinds()
+	kinds[ExpiresPassword], kinds[RenamesAppUser] = 2, 3
+	kinds[ImportsGroup], kinds[ImportsSilently] = 1, 3
+	return kinds
+}
 
 // MutateKinds sets how often Mutate does what.
 func (o *Org) MutateKinds(weights map[Kind]int) {
@@ -384,6 +398,13 @@ func (p *picker) plan(kind Kind) plan {
 		}
 		profile := map[string]any{"email": p.word() + "@example.com", "role": p.word()}
 		return func() ([]Event, error) { return o.UpdateAppUser(a, u, profile) }
+	case RenamesAppUser:
+		a, u := p.assigned([]string{"USER", "GROUP"}[p.rng.IntN(2)])
+		if a == "" {
+			return nil
+		}
+		name := p.word() + "@example.com"
+		return func() ([]Event, error) { return o.RenameAppUser(a, u, name) }
 	case AssignsGroup:
 		a, g := p.app(), p.group("OKTA_GROUP", "APP_GROUP")
 		if a == nil || g == nil || g.now().users > 500 {
@@ -507,31 +528,45 @@ func (p *picker) toggle(group, user string, change func(string, string) ([]Event
 	return func() ([]Event, error) { return change(group, user) }
 }
 
-// importPlan changes a profile or a membership of an APP_GROUP silently, and
-// ends the import of an application.
+// importPlan runs an import of an application that changes a profile, or a
+// membership of one of its groups, silently, and ends at that instant.
 func (p *picker) importPlan() plan {
 	o, a, u, g := p.Org, p.app(), p.user("ACTIVE"), p.group("APP_GROUP")
 	if a == nil || u == nil {
 		return nil
 	}
+	byProfile := p.rng.IntN(2) == 0
+	if !byProfile {
+		if g == nil {
+			return nil
+		}
+		if source, found := p.apps.get(g.now().source); found && source.now() != nil {
+			a = source
+		} else {
+			return nil // its application is gone: nothing imports it any more
+		}
+	}
 	changes := p.profileChange()
-	byProfile := g == nil || p.rng.IntN(2) == 0
-	in := g != nil && p.isMember(g, u.key)
 	return func() ([]Event, error) {
-		var events []Event
-		var err error
-		switch {
-		case byProfile:
-			err = o.ImportProfile(u.key, changes)
-		case in:
-			events, err = o.ImportRemoval(g.key, u.key)
-		default:
-			events, err = o.ImportMember(g.key, u.key)
-		}
-		if err != nil {
-			return nil, err
-		}
-		end, err := o.CompleteImport(a.key)
-		return append(events, end...), err
+		return o.appDo(a.key, func(t *tx, a *appNode) error {
+			u, err := t.user(u.key)
+			if err != nil {
+				return err
+			}
+			if byProfile {
+				err = t.setProfile(u, changes)
+			} else {
+				var v *member
+				if !t.isMember(g, u.key) {
+					v = &member{}
+				}
+				err = t.importMember(g, u.key, v)
+			}
+			if err != nil {
+				return err
+			}
+			t.completeImport(a)
+			return nil
+		})
 	}
 }

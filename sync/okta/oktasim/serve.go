@@ -102,12 +102,16 @@ func (o *Org) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if inFlight := o.inFlight.Add(1); inFlight > int64(o.cfg.Concurrency) {
 		setRate(h, 0, 0, now.Unix()+60) // a guess, as Okta's
 		a = o.errorAnswer(failure("E0000047"))
-	} else if limit, remaining, reset, ok := o.rates.take(bucketOf(r.URL.Path), now); !ok {
-		setRate(h, limit, remaining, reset)
-		a = o.errorAnswer(failure("E0000047"))
 	} else {
+		bucket := bucketOf(r.URL.Path)
+		limit, remaining, reset, room, event := o.rates.take(bucket, now)
 		setRate(h, limit, remaining, reset)
+		if event != "" {
+			o.tellOfLimit(event, bucket)
+		}
 		switch {
+		case !room:
+			a = o.errorAnswer(failure("E0000047"))
 		case fault.HTML || fault.Drop:
 		case fault.Status >= 300 && fault.Status < 400:
 			h.Set("Location", fault.Location)
@@ -242,8 +246,7 @@ func (o *Org) route(r *http.Request) (answer, error) {
 	if err != nil {
 		return answer{}, failure("E0000001", "the query is malformed")
 	}
-	o.settle()
-	c := &req{Org: o, r: r, q: q, path: p, at: latest}
+	c := &req{Org: o, r: r, q: q, path: p, at: latest, settled: o.settle()}
 	if strings.HasPrefix(shape, "users/*/") && !strings.HasSuffix(shape, "/groups") {
 		// A user's factors are as consistent as the user.
 	} else if lag := o.lag(r); lag > 0 && !byID[shape] {
@@ -273,6 +276,9 @@ type req struct {
 	q    url.Values
 	path []string
 	at   int64 // the moment that the answer shows
+	// settled is a moment up to which all that Okta does later by itself is
+	// done: nothing will be logged as of before it any more.
+	settled int64
 }
 
 var byID = map[string]bool{
