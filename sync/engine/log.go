@@ -223,16 +223,21 @@ func (o *org) pollLog() (hooksFail bool, err error) {
 // meanwhile is read; all of it, if the log does not reach back far enough.
 func (o *org) restartLog(place logPlace, why error) (logPlace, error) {
 	oldest := o.now().Add(-logKept).UnixMilli()
-	start := Start{Mode: "incremental", Trigger: "log-restart"}
-	place.Since = place.ReadUpTo - logOverlap.Milliseconds()
-	if place.Since < oldest {
-		start.Mode, place.Since, place.Broken = "full", oldest, o.now().UnixMilli()
+	place.Link, place.Since = "", place.ReadUpTo-logOverlap.Milliseconds()
+	place.Restarts++
+	gap := place.Since < oldest
+	if gap {
+		place.Since, place.Broken = oldest, o.now().UnixMilli()
 	}
 	o.log.Warn("the place in the System Log was refused: it is read again from before, and a reconcile started",
-		"since", time.UnixMilli(place.Since).UTC(), "mode", start.Mode, "err", why)
-	place.Link = ""
-	place.Restarts++
-	if _, err := o.startRun(o.ctx, o.id, start); err != nil {
+		"since", time.UnixMilli(place.Since).UTC(), "gap", gap, "err", why)
+	var err error
+	if gap {
+		_, err = o.startRun(o.ctx, o.id, Start{Trigger: "log-restart"})
+	} else {
+		err = o.catchUp("log-restart")
+	}
+	if err != nil {
 		return place, err
 	}
 	return place, o.saveLogPlace(place)

@@ -234,9 +234,23 @@ func (o *org) repair() error {
 	if err := o.rewindLog(); err != nil {
 		return err
 	}
-	if _, err := o.startRun(o.ctx, o.id, Start{Mode: "incremental", Trigger: "state-repair"}); err != nil {
+	if err := o.catchUp("state-repair"); err != nil {
 		return err
 	}
 	_, err = o.merge(o.ctx, batch{Batch: state.Batch{Delete: []state.Cell{{Hash: "facts", Field: "repair"}}}})
+	return err
+}
+
+// catchUp reads what changed; or everything, if nothing ever was.
+func (o *org) catchUp(trigger string) error {
+	start := Start{Mode: "incremental", Trigger: trigger}
+	full, err := o.st.Fact(o.ctx, "full")
+	if err != nil {
+		return err
+	}
+	if full == "" {
+		start.Mode = "full"
+	}
+	_, err = o.startRun(o.ctx, o.id, start)
 	return err
 }

@@ -17,7 +17,13 @@ import (
 	"github.com/oktasync/oktasync/sync/okta/oktasim"
 )
 
-func TestMain(m *testing.M) { os.Exit(statetest.Main(m)) }
+func TestMain(m *testing.M) {
+	if os.Getenv(workerVar) != "" {
+		worker()
+		return
+	}
+	os.Exit(statetest.Main(m))
+}
 
 // tb is a test, or an iteration of a property.
 type tb interface {

@@ -11,6 +11,10 @@ import (
 // lane is who waits: events come before lists.
 type lane int
 
+// look is how often those that wait are looked at again, at least: a clock may
+// be set, and a machine sleep.
+const look = time.Second
+
 const (
 	laneEvent lane = iota
 	laneList
@@ -236,7 +240,7 @@ func (l *limiter) dispatch() {
 		l.timer = nil
 	}
 	if !earliest.IsZero() {
-		l.timer = time.AfterFunc(max(earliest.Sub(now), time.Millisecond), func() {
+		l.timer = time.AfterFunc(min(max(earliest.Sub(now), time.Millisecond), look), func() {
 			l.mu.Lock()
 			defer l.mu.Unlock()
 			l.dispatch()

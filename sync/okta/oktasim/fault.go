@@ -50,6 +50,13 @@ func (o *Org) FailNext(n int, part string, f Fault) {
 	})
 }
 
+// ClearFaults lets all calls succeed from now on.
+func (o *Org) ClearFaults() {
+	o.callMu.Lock()
+	defer o.callMu.Unlock()
+	o.faults, o.planned = nil, nil
+}
+
 func (o *Org) faultOf(r *http.Request) Fault {
 	o.callMu.Lock()
 	f := o.faults

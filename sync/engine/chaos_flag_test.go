@@ -1,3 +1,0 @@
-package engine
-
-import _ "github.com/oktasync/oktasync/state/statetest/chaos" // the flag -chaos.histories
