@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/adhocore/gronx"
 	"github.com/alecthomas/kong"
 
 	"github.com/oktasync/oktasync/sync/engine"
@@ -108,6 +109,52 @@ func (r reading) engineConfig(log *slog.Logger) engine.Config {
 		AllowInsecure: r.AllowInsecureOrgs,
 		Log:           log,
 	}
+}
+
+// keeping is how instances are kept in step: of a service that runs on.
+type keeping struct {
+	ReconcileSchedule string        `env:"OKTASYNC_RECONCILE_SCHEDULE" placeholder:"CRON" help:"When to read each org in full by itself, UTC, as '0 2 * * *'; without it only when told to."`
+	LogPollInterval   time.Duration `default:"60s" env:"OKTASYNC_LOG_POLL_INTERVAL" help:"How often to read what is new in the System Log."`
+	MaxDeleteRatio    float64       `default:"0.2" env:"OKTASYNC_MAX_DELETE_RATIO" help:"Share of the records of one kind that may vanish unannounced in a day without approval, 0 to 1."`
+	Lease             time.Duration `default:"10s" env:"OKTASYNC_LEASE" help:"After how long another process takes over the instances of one that died."`
+}
+
+func (k keeping) validate() error {
+	var errs []error
+	if k.ReconcileSchedule != "" {
+		if err := checkSchedule(k.ReconcileSchedule); err != nil {
+			errs = append(errs, fmt.Errorf("OKTASYNC_RECONCILE_SCHEDULE: %w", err))
+		}
+	}
+	if k.LogPollInterval < time.Second || k.LogPollInterval > time.Hour {
+		errs = append(errs, errors.New("the log poll interval must be from 1s to 1h"))
+	}
+	if !(k.MaxDeleteRatio >= 0 && k.MaxDeleteRatio <= 1) {
+		errs = append(errs, errors.New("the delete ratio must be from 0 to 1"))
+	}
+	if k.Lease < 3*time.Second || k.Lease > 5*time.Minute {
+		errs = append(errs, errors.New("the lease must be from 3s to 5m"))
+	}
+	return errors.Join(errs...)
+}
+
+// checkSchedule refuses what is no cron expression, and one that never comes.
+func checkSchedule(expression string) error {
+	if !gronx.IsValid(expression) {
+		return fmt.Errorf("%.100q is no cron expression, as 0 2 * * * for two o'clock each night, UTC", expression)
+	}
+	if _, err := gronx.NextTick(expression, false); err != nil {
+		return fmt.Errorf("%.100q never comes", expression)
+	}
+	return nil
+}
+
+// into adds the settings to an engine's.
+func (k keeping) into(cfg *engine.Config) {
+	cfg.Schedule = k.ReconcileSchedule
+	cfg.LogInterval = k.LogPollInterval
+	cfg.DeleteRatio = max(k.MaxDeleteRatio, 1e-12) // 0 would be the engine's default
+	cfg.Lease = k.Lease
 }
 
 // secretKey decodes the key that seals credentials at rest.

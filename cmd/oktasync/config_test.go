@@ -9,8 +9,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/oktasync/oktasync/sync/engine"
 )
 
 func parse(t *testing.T, args ...string) (*commands, error) {
@@ -133,6 +136,16 @@ func TestMistakesInTheConfigurationAreNamed(t *testing.T) {
 		"in flight":          {"--max-in-flight=0"},
 		"margin":             {"--read-margin=-1s"},
 		"allowance":          {"--list-allowance=2h"},
+		"from 1s to 1h":      {"--log-poll-interval=999ms"},
+		"poll interval":      {"--log-poll-interval=61m"},
+		"from 0 to 1":        {"--max-delete-ratio=1.01"},
+		"delete ratio":       {"--max-delete-ratio=-0.1"},
+		"ratio must":         {"--max-delete-ratio=NaN"},
+		"from 3s to 5m":      {"--lease=2s"},
+		"the lease":          {"--lease=301s"},
+		"no cron expression": {"--reconcile-schedule=every night"},
+		"two o'clock":        {"--reconcile-schedule=61 2 * * *"},
+		"never comes":        {"--reconcile-schedule=0 0 31 2 *"},
 		"32 bytes in base64": {"--secret-key=short"},
 		"are the same":       {"--admin-token=a", "--trigger-token=a"},
 		"only one is set":    {"--okta-client-orgurl=https://example.okta.com"},
@@ -148,6 +161,36 @@ func TestMistakesInTheConfigurationAreNamed(t *testing.T) {
 		if _, err := cmds.Serve.prepare(w); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v: got %v, want %q", args, err, want)
 		}
+	}
+}
+
+func TestWhatKeepsInstancesInStepReachesTheEngine(t *testing.T) {
+	prepare := func(args ...string) engine.Config {
+		t.Helper()
+		w, _ := testWorld()
+		cmds, err := parse(t, append([]string{"serve"}, args...)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg, err := cmds.Serve.prepare(w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return cfg
+	}
+	if c := prepare(); c.LogInterval != time.Minute || c.DeleteRatio != 0.2 || c.Lease != 10*time.Second || c.Schedule != "" {
+		t.Errorf("defaults: %v %v %v %q", c.LogInterval, c.DeleteRatio, c.Lease, c.Schedule)
+	}
+	t.Setenv("OKTASYNC_LOG_POLL_INTERVAL", "1s")
+	t.Setenv("OKTASYNC_MAX_DELETE_RATIO", "1")
+	t.Setenv("OKTASYNC_LEASE", "5m")
+	t.Setenv("OKTASYNC_RECONCILE_SCHEDULE", "30 1 * * 1-5")
+	if c := prepare(); c.LogInterval != time.Second || c.DeleteRatio != 1 || c.Lease != 5*time.Minute || c.Schedule != "30 1 * * 1-5" {
+		t.Errorf("by variables: %v %v %v %q", c.LogInterval, c.DeleteRatio, c.Lease, c.Schedule)
+	}
+	// 0 holds every delete that the brake may hold: it is not the default.
+	if c := prepare("--max-delete-ratio=0"); !(c.DeleteRatio > 0 && c.DeleteRatio < 1e-9) {
+		t.Errorf("ratio 0: %v", c.DeleteRatio)
 	}
 }
 

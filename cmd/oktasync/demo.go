@@ -26,6 +26,8 @@ import (
 const (
 	demoListen = "127.0.0.1:8080"
 	demoID     = "demo"
+
+	demoAllowance = time.Second
 )
 
 type demoCmd struct {
@@ -96,7 +98,8 @@ func (cmd *demoCmd) Run(ctx context.Context, w world) error {
 }
 
 func (d *demo) engineConfig() engine.Config {
-	return reading{RateLimitShare: 1, MaxInFlight: 10, ReadMargin: time.Second, ListAllowance: 30 * time.Second, AllowInsecureOrgs: true}.
+	// The lists and the log of the simulated org do not lag: nobody need wait for them.
+	return reading{RateLimitShare: 1, MaxInFlight: 10, ReadMargin: time.Second, ListAllowance: demoAllowance, AllowInsecureOrgs: true}.
 		engineConfig(d.w.log)
 }
 
@@ -120,7 +123,7 @@ func (d *demo) play(user, serving context.Context, eng *engine.Engine) error {
 		return fmt.Errorf("verify the hook: %w", err)
 	}
 	say("The event hook is verified. Reading the org in full …")
-	run, err := fullRead(serving, eng, demoID, func(engine.Run) {})
+	run, err := d.read(serving, eng)
 	if err != nil {
 		return err
 	}
@@ -150,7 +153,7 @@ func (d *demo) play(user, serving context.Context, eng *engine.Engine) error {
 	wg.Go(func() { d.draw(following) })
 	err = d.change(user, serving, sender)
 	if err == nil {
-		err = settle(serving, eng, demoID)
+		err = settle(serving, eng, demoID, settleTimeout)
 	}
 	if err == nil {
 		err = d.seeAll(serving, eng)
@@ -166,6 +169,15 @@ func (d *demo) play(user, serving context.Context, eng *engine.Engine) error {
 	}
 	say("Reading the quiet org anew, to compare …")
 	return d.compare(serving, eng, say)
+}
+
+// read reads the org in full and returns once the graph is whole.
+func (d *demo) read(ctx context.Context, eng *engine.Engine) (engine.Run, error) {
+	run, err := fullRead(ctx, eng, demoID, func(engine.Run) {})
+	if err != nil {
+		return run, err
+	}
+	return run, settle(ctx, eng, demoID, settleTimeout)
 }
 
 func (d *demo) hints() string {
@@ -270,7 +282,7 @@ func (d *demo) compare(ctx context.Context, eng *engine.Engine, say func(string,
 	if err := fresh.Register(ctx, d.instance()); err != nil {
 		return err
 	}
-	if _, err := fullRead(ctx, fresh, demoID, func(engine.Run) {}); err != nil {
+	if _, err := d.read(ctx, fresh); err != nil {
 		return err
 	}
 	want, err := objects(ctx, fresh)

@@ -32,6 +32,7 @@ type serveCmd struct {
 	SecretKey    Secret `env:"OKTASYNC_SECRET_KEY" placeholder:"BASE64" help:"32 bytes in base64: seals credentials at rest."`
 
 	reading `embed:""`
+	keeping `embed:""`
 
 	OrgURL     string `name:"okta-client-orgurl" env:"OKTA_CLIENT_ORGURL" placeholder:"https://…" help:"Org of the instance 'default'."`
 	OrgToken   Secret `name:"okta-client-token" env:"OKTA_CLIENT_TOKEN" placeholder:"TOKEN" help:"API token of that org."`
@@ -53,15 +54,34 @@ func (cmd *serveCmd) Run(ctx context.Context, w world) error {
 		listener.Close()
 		return err
 	}
+	warn(ctx, w, eng)
 	w.log.Info("listening", "address", listener.Addr().String(), "embedded", eng.Embedded())
 	return errors.Join(serve(ctx, w, eng, listener, cmd.handlersConfig(), cmd.registerDefault), eng.Close())
+}
+
+// warn logs what endangers a promise of the service. That the state is in memory
+// has been said already.
+func warn(ctx context.Context, w world, eng *engine.Engine) {
+	if eng.Embedded() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	health, err := eng.Health(ctx)
+	if err != nil {
+		w.log.Warn("whether Redis keeps what it is told could not be found out", "err", err)
+	}
+	for _, warning := range health.Warnings {
+		w.log.Warn("Redis endangers what this service promises; see /healthz", "warning", warning)
+	}
 }
 
 // prepare checks the configuration, and fills in what only a real Redis needs to
 // be told.
 func (cmd *serveCmd) prepare(w world) (engine.Config, error) {
 	cfg := cmd.engineConfig(w.log)
-	errs := []error{cmd.validate()}
+	cmd.into(&cfg)
+	errs := []error{cmd.reading.validate(), cmd.keeping.validate()}
 	if cmd.RedisURL == "" {
 		fmt.Fprintln(w.stderr, "No Redis URL is set (OKTASYNC_REDIS_URL): the state is in memory and is lost at exit.")
 		for _, t := range []struct {

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/oktasync/oktasync/handlers"
+	"github.com/oktasync/oktasync/state/statetest"
 	"github.com/oktasync/oktasync/sync/engine"
 	"github.com/oktasync/oktasync/sync/okta/oktasim"
 )
@@ -109,7 +110,7 @@ func TestStopAnswersDeliveriesUnderWay(t *testing.T) {
 
 func syncArgs(org *oktasim.Org, out string) []string {
 	return []string{"sync", "--org-url=" + org.URL(), "--token=" + org.Token(), "--out=" + out, "--factors",
-		"--allow-insecure-orgs", "--rate-limit-share=1"}
+		"--allow-insecure-orgs", "--rate-limit-share=1", "--list-allowance=100ms"}
 }
 
 func TestSyncWritesTheGraph(t *testing.T) {
@@ -134,6 +135,47 @@ func TestSyncWritesTheGraph(t *testing.T) {
 	}
 	if a, b := len(bytes.Split(text, []byte("\n"))), len(bytes.Split(stdout.Bytes(), []byte("\n"))); a != b {
 		t.Errorf("%d lines in the file, %d on standard output", a, b)
+	}
+}
+
+// A token that may not read the log still gives a graph, and a warning.
+func TestSyncWithoutTheLogWarns(t *testing.T) {
+	org := oktasim.New(t, oktasim.Config{Seed: 1, Users: 5, Groups: 2, Apps: 2})
+	org.Fail(func(r *http.Request) *oktasim.Fault {
+		if r.URL.Path == "/api/v1/logs" {
+			return &oktasim.Fault{Status: http.StatusForbidden}
+		}
+		return nil
+	})
+	out := filepath.Join(t.TempDir(), "graph.jsonl")
+	w, said := testWorld()
+	if status := run(t.Context(), syncArgs(org, out), w); status != 0 || !strings.Contains(said.String(), "Warning: what changed during the read may be missing") {
+		t.Errorf("status %d: %s", status, said)
+	}
+	if text, err := os.ReadFile(out); err != nil || strings.Count(string(text), `"_type":"okta_user"`) != len(org.Snapshot().Users) {
+		t.Errorf("the file holds %d bytes, %v", len(text), err)
+	}
+}
+
+// What Redis may lose is said in the log at the start, once.
+func TestServeWarnsOfRedisWithoutPersistence(t *testing.T) {
+	server, err := statetest.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Stop()
+	ctx, stop := context.WithCancel(t.Context())
+	w, said := testWorld()
+	w.stderr = writerFunc(func(p []byte) (int, error) { // one handler at a time writes
+		if strings.Contains(string(p), "msg=listening") {
+			stop()
+		}
+		return said.Write(p)
+	})
+	status := run(ctx, []string{"serve", "--listen=127.0.0.1:0", "--redis-url=" + server.URL,
+		"--admin-token=a", "--trigger-token=b", "--secret-key=" + key}, w)
+	if status != 0 || strings.Count(said.String(), "appendonly") != 1 || !strings.Contains(said.String(), "level=WARN") {
+		t.Errorf("status %d: %s", status, said)
 	}
 }
 

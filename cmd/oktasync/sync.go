@@ -26,7 +26,8 @@ type syncCmd struct {
 	reading `embed:""`
 }
 
-// settleTimeout bounds the wait, after a read, for objects to be read again.
+// settleTimeout bounds the wait, after a read and the allowance for what Okta
+// tells late, for objects to be read again.
 const settleTimeout = 2 * time.Minute
 
 // Run reads the org once. It writes the file whole or not at all: what is there
@@ -55,6 +56,14 @@ func (cmd *syncCmd) Run(ctx context.Context, w world) (err error) {
 	}
 	run, err := fullRead(ctx, eng, id, bars.show)
 	bars.close()
+	if err == nil {
+		fmt.Fprintf(w.stderr, "Read. The System Log tells what changed meanwhile: that takes %s.\n", cmd.ListAllowance)
+		err = settle(ctx, eng, id, cmd.ListAllowance+settleTimeout)
+	}
+	if denied := (logError{}); errors.As(err, &denied) {
+		fmt.Fprintln(w.stderr, "Warning: what changed during the read may be missing, since", denied)
+		err = nil
+	}
 	if err != nil {
 		return fmt.Errorf("%s was not written: %w", cmd.Out, err)
 	}
@@ -70,8 +79,8 @@ func (cmd *syncCmd) Run(ctx context.Context, w world) (err error) {
 	return nil
 }
 
-// fullRead reads an instance in full and returns once its graph shows all that
-// was read. An incomplete run is an error that names each list and its reason.
+// fullRead reads an instance in full. An incomplete run is an error that names
+// each list and its reason. What changed meanwhile settle waits for.
 func fullRead(ctx context.Context, eng *engine.Engine, id string, show func(engine.Run)) (engine.Run, error) {
 	run, err := eng.StartRun(ctx, id, engine.Start{Trigger: "command"})
 	if err != nil {
@@ -93,12 +102,18 @@ func fullRead(ctx context.Context, eng *engine.Engine, id string, show func(engi
 	if run.State != engine.RunSucceeded {
 		return run, incompleteError(run)
 	}
-	return run, settle(ctx, eng, id)
+	return run, nil
 }
 
-// settle waits until nothing is left to apply or to read again.
-func settle(ctx context.Context, eng *engine.Engine, id string) error {
-	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+// logError says why the System Log cannot be read.
+type logError struct{ why string }
+
+func (e logError) Error() string { return "the System Log cannot be read: " + e.why }
+
+// settle waits until the graph is whole, and nothing is left to apply or to read
+// again.
+func settle(ctx context.Context, eng *engine.Engine, id string, most time.Duration) error {
+	limited, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
@@ -110,13 +125,20 @@ func settle(ctx context.Context, eng *engine.Engine, id string) error {
 		if status.Problem != "" {
 			return fmt.Errorf("the org cannot be read: %s", status.Problem)
 		}
-		if status.Whole && status.Inbox == 0 && status.Refreshes == 0 {
+		idle := status.Inbox == 0 && status.Refreshes == 0
+		switch {
+		case idle && status.Whole:
 			return nil
+		case idle && status.Log.Problem != "":
+			return logError{status.Log.Problem}
 		}
 		select {
-		case <-ctx.Done():
+		case <-limited.Done():
+			if ctx.Err() != nil {
+				return fmt.Errorf("interrupted: %w", context.Cause(ctx))
+			}
 			return fmt.Errorf("%d events are not applied and %d objects not read again after %s; the org may be too busy, or its limits too low: try again later",
-				status.Inbox, status.Refreshes, settleTimeout)
+				status.Inbox, status.Refreshes, most)
 		case <-tick.C:
 		}
 	}
