@@ -1,10 +1,13 @@
 package handlers
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -233,4 +236,41 @@ func TestLetterThatIsNoJSON(t *testing.T) {
 	if got, err := json.Marshal(eventOf([]byte(`{"a":1}`))); err != nil || string(got) != `{"a":1}` {
 		t.Errorf("got %s %v", got, err)
 	}
+}
+
+// Whatever is sent, an operator gets an answer that says what is wrong with it.
+func FuzzOrders(f *testing.F) {
+	for _, body := range []string{
+		"", "{}", `{"mode":"sweep","object":"user/00u1","force":true}`, `{"object":"user/../x"}`, `{"ids":["1-1"]}`, `{"ids":[]}`, `{"ids":null}`, "[", "null",
+	} {
+		f.Add([]byte(body), "1-1", "10")
+	}
+	f.Add([]byte("{}"), "x", "-1")
+
+	eng, err := engine.New(f.Context(), engine.Config{SecretKey: bytes.Repeat([]byte{7}, 32), Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() { eng.Close() })
+	if err := eng.Register(f.Context(), engine.Instance{ID: "acme", OrgURL: "https://example.okta.com", Token: "x"}); err != nil {
+		f.Fatal(err)
+	}
+	api := New(eng, Config{AdminToken: adminToken, Log: slog.New(slog.DiscardHandler)})
+	f.Fuzz(func(t *testing.T, body []byte, after, limit string) {
+		call := func(method, path string, allowed ...int) {
+			req := newRequest(method, "/admin/instances/acme"+path, bytes.NewReader(body))
+			req.Header.Set("Authorization", "Bearer "+adminToken)
+			rec := newRecorder()
+			api.ServeHTTP(rec, req)
+			if !slices.Contains(allowed, rec.Code) {
+				t.Errorf("%s: %d %s", path, rec.Code, rec.Body)
+			}
+			if rec.Code != http.StatusNoContent && !json.Valid(rec.Body.Bytes()) {
+				t.Errorf("%s: no JSON: %s", path, rec.Body)
+			}
+		}
+		call("POST", "/resync", http.StatusAccepted, http.StatusBadRequest, http.StatusConflict, http.StatusRequestEntityTooLarge)
+		call("POST", "/dead-letters/replay", http.StatusOK, http.StatusBadRequest, http.StatusNotFound, http.StatusRequestEntityTooLarge)
+		call("GET", "/dead-letters?"+url.Values{"after": {after}, "limit": {limit}}.Encode(), http.StatusOK, http.StatusBadRequest)
+	})
 }
