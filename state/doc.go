@@ -50,5 +50,6 @@
 // the one that held the state: a restart may have lost the last moments, so a
 // new epoch begins and facts has repair until the owner has seen to it. What
 // is left after a restart is a state that was, with its own cursors: the log
-// goes on from there.
+// goes on from there. An owner whose memory is ahead of it must not go on: its
+// connections refuse another server than that of its lease, and it starts anew.
 package state

@@ -56,3 +56,23 @@ func (s *Store) Memory(ctx context.Context) (used, most int64, err error) {
 	most, _ = strconv.ParseInt(info["maxmemory"], 10, 64)
 	return used, most, nil
 }
+
+// RewriteAOF has Redis write its append-only file anew. A server that was
+// started on a file cut off in the middle of a transaction leaves the beginning
+// of that transaction in the file, and the next start takes it for a part of
+// what follows (seen with Redis 7.0.15): a script would take effect in part.
+func (s *Store) RewriteAOF(ctx context.Context) error {
+	if s.mini != nil {
+		return nil
+	}
+	info, err := s.Persistence(ctx)
+	if err != nil || info["aof_enabled"] != "1" || info["aof_rewrite_in_progress"] == "1" {
+		return err
+	}
+	return s.rdb.BgRewriteAOF(ctx).Err()
+}
+
+// Persistence returns what Redis tells of its persistence, as INFO names it.
+func (s *Store) Persistence(ctx context.Context) (map[string]string, error) {
+	return s.info(ctx, "persistence")
+}

@@ -19,7 +19,7 @@ type Lease struct {
 // TakeLease takes the lease of the instance with the token, or keeps it, for
 // that long. It is ours if the holder is our token. server is what Server returned.
 func (o *Org) TakeLease(ctx context.Context, token string, lasts time.Duration, server string) (Lease, error) {
-	reply, err := leaseScript.Run(ctx, o.s.rdb, []string{o.prefix}, token, lasts.Milliseconds(), server, rand.Text()).StringSlice()
+	reply, err := leaseScript.Run(ctx, o.rdb, []string{o.prefix}, token, lasts.Milliseconds(), server, rand.Text()).StringSlice()
 	if err != nil {
 		return Lease{}, err
 	}
@@ -28,12 +28,12 @@ func (o *Org) TakeLease(ctx context.Context, token string, lasts time.Duration, 
 
 // ReleaseLease gives the lease back, if it is the token's.
 func (o *Org) ReleaseLease(ctx context.Context, token string) error {
-	return releaseScript.Run(ctx, o.s.rdb, []string{o.prefix}, token).Err()
+	return releaseScript.Run(ctx, o.rdb, []string{o.prefix}, token).Err()
 }
 
 // Owner returns the token that has the lease; "" if nobody has.
 func (o *Org) Owner(ctx context.Context) (string, error) {
-	token, err := o.s.rdb.Get(ctx, o.key("lease")).Result()
+	token, err := o.rdb.Get(ctx, o.key("lease")).Result()
 	if errors.Is(err, redis.Nil) {
 		return "", nil
 	}
@@ -54,11 +54,16 @@ func (s *Store) info(ctx context.Context, section string) (map[string]string, er
 	if err != nil {
 		return nil, err
 	}
+	return fields(text), nil
+}
+
+// fields takes an answer of INFO apart.
+func fields(text string) map[string]string {
 	fields := map[string]string{}
 	for line := range strings.Lines(text) {
 		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
 			fields[name] = value
 		}
 	}
-	return fields, nil
+	return fields
 }

@@ -21,7 +21,7 @@ func (o *Org) DeadLetters(ctx context.Context, after string, count int64) ([]Dea
 	if after != "" {
 		from = "(" + after
 	}
-	messages, err := o.s.rdb.XRangeN(ctx, o.key("dead"), from, "+", count).Result()
+	messages, err := o.rdb.XRangeN(ctx, o.key("dead"), from, "+", count).Result()
 	if err != nil {
 		return nil, refusal(err)
 	}
@@ -39,7 +39,7 @@ func letter(m redis.XMessage) Dead {
 
 // NewestDeadLetter returns the id of the newest; "0-0" if there is none.
 func (o *Org) NewestDeadLetter(ctx context.Context) (string, error) {
-	newest, err := o.s.rdb.XRevRangeN(ctx, o.key("dead"), "+", "-", 1).Result()
+	newest, err := o.rdb.XRevRangeN(ctx, o.key("dead"), "+", "-", 1).Result()
 	if err != nil || len(newest) == 0 {
 		return "0-0", err
 	}
@@ -48,7 +48,7 @@ func (o *Org) NewestDeadLetter(ctx context.Context) (string, error) {
 
 // DeadLetter returns one, or ErrNotFound.
 func (o *Org) DeadLetter(ctx context.Context, id string) (Dead, error) {
-	messages, err := o.s.rdb.XRange(ctx, o.key("dead"), id, id).Result()
+	messages, err := o.rdb.XRange(ctx, o.key("dead"), id, id).Result()
 	if err != nil {
 		return Dead{}, refusal(err)
 	}
@@ -65,12 +65,12 @@ func (o *Org) Replay(ctx context.Context, dead []Dead) (int, error) {
 	for _, d := range dead {
 		args = append(args, d.ID, d.Source, d.Event)
 	}
-	return replayScript.Run(ctx, o.s.rdb, []string{o.prefix}, args...).Int()
+	return replayScript.Run(ctx, o.rdb, []string{o.prefix}, args...).Int()
 }
 
 // AgeOut drops dead letters of before a month.
 func (o *Org) AgeOut(ctx context.Context, now time.Time) error {
-	return o.s.rdb.XTrimMinIDApprox(ctx, o.key("dead"), strconv.FormatInt(now.Add(-keepLetters).UnixMilli(), 10), 0).Err()
+	return o.rdb.XTrimMinIDApprox(ctx, o.key("dead"), strconv.FormatInt(now.Add(-keepLetters).UnixMilli(), 10), 0).Err()
 }
 
 // Coverage returns the counters of accept.lua by name.
@@ -84,7 +84,7 @@ func (o *Org) Counts(ctx context.Context) (map[string]int64, error) {
 }
 
 func (o *Org) numbers(ctx context.Context, hash string) (map[string]int64, error) {
-	fields, err := o.s.rdb.HGetAll(ctx, o.key(hash)).Result()
+	fields, err := o.rdb.HGetAll(ctx, o.key(hash)).Result()
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +99,7 @@ func (o *Org) numbers(ctx context.Context, hash string) (map[string]int64, error
 
 // Cell reads a field of a hash; "" if it is not there.
 func (o *Org) Cell(ctx context.Context, hash, field string) (string, error) {
-	v, err := o.s.rdb.HGet(ctx, o.key(hash), field).Result()
+	v, err := o.rdb.HGet(ctx, o.key(hash), field).Result()
 	if errors.Is(err, redis.Nil) {
 		return "", nil
 	}
@@ -108,35 +108,35 @@ func (o *Org) Cell(ctx context.Context, hash, field string) (string, error) {
 
 // Order asks the owner to do something with a run.
 func (o *Org) Order(ctx context.Context, run, what string) error {
-	return o.s.rdb.HSet(ctx, o.key("orders"), run, what).Err()
+	return o.rdb.HSet(ctx, o.key("orders"), run, what).Err()
 }
 
 // Orders returns what is asked of the owner, by run.
 func (o *Org) Orders(ctx context.Context) (map[string]string, error) {
-	return o.s.rdb.HGetAll(ctx, o.key("orders")).Result()
+	return o.rdb.HGetAll(ctx, o.key("orders")).Result()
 }
 
 // SetPaused keeps whether the instance is paused.
 func (o *Org) SetPaused(ctx context.Context, paused bool) error {
 	if paused {
-		return o.s.rdb.HSet(ctx, o.key("facts"), "paused", "1").Err()
+		return o.rdb.HSet(ctx, o.key("facts"), "paused", "1").Err()
 	}
-	return o.s.rdb.HDel(ctx, o.key("facts"), "paused").Err()
+	return o.rdb.HDel(ctx, o.key("facts"), "paused").Err()
 }
 
 // NotWhole takes back that the graph is whole.
 func (o *Org) NotWhole(ctx context.Context) error {
-	return o.s.rdb.HDel(ctx, o.key("facts"), "full", "whole").Err()
+	return o.rdb.HDel(ctx, o.key("facts"), "full", "whole").Err()
 }
 
 // Holding returns the runs that hold something.
 func (o *Org) Holding(ctx context.Context) ([]string, error) {
-	return o.s.rdb.SMembers(ctx, o.key("holding")).Result()
+	return o.rdb.SMembers(ctx, o.key("holding")).Result()
 }
 
 // Held returns a chunk of what a run holds, by target, and where to go on (0: at the end).
 func (o *Org) Held(ctx context.Context, run string, at uint64, count int64) (map[string]string, uint64, error) {
-	fields, next, err := o.s.rdb.HScan(ctx, o.key("held:"+run), at, "", count).Result()
+	fields, next, err := o.rdb.HScan(ctx, o.key("held:"+run), at, "", count).Result()
 	if err != nil {
 		return nil, 0, err
 	}
@@ -149,7 +149,7 @@ func (o *Org) Held(ctx context.Context, run string, at uint64, count int64) (map
 
 // HeldCount returns how many observations a run holds.
 func (o *Org) HeldCount(ctx context.Context, run string) (int64, error) {
-	return o.s.rdb.HLen(ctx, o.key("held:"+run)).Result()
+	return o.rdb.HLen(ctx, o.key("held:"+run)).Result()
 }
 
 // Overdue counts the present records of a scope that are older than a list as
@@ -157,7 +157,7 @@ func (o *Org) HeldCount(ctx context.Context, run string) (int64, error) {
 // graph and not held.
 func (o *Org) Overdue(ctx context.Context, scope string, ms int64, verify string) (n, present int64, samples []string, err error) {
 	for cursor := "0"; ; {
-		reply, err := overdueScript.Run(ctx, o.s.rdb, []string{o.prefix}, scope, ms, cursor, verify).Slice()
+		reply, err := overdueScript.Run(ctx, o.rdb, []string{o.prefix}, scope, ms, cursor, verify).Slice()
 		if err != nil {
 			return 0, 0, nil, err
 		}
@@ -181,7 +181,7 @@ func (o *Org) Look(ctx context.Context, ids []string) ([]Part, error) {
 	for i, id := range ids {
 		args[i] = id
 	}
-	reply, err := lookScript.Run(ctx, o.s.rdb, []string{o.prefix}, args...).StringSlice()
+	reply, err := lookScript.Run(ctx, o.rdb, []string{o.prefix}, args...).StringSlice()
 	if err != nil {
 		return nil, err
 	}
@@ -194,22 +194,22 @@ func (o *Org) Look(ctx context.Context, ids []string) ([]Part, error) {
 
 // Purge forgets the instance. Its owner is fenced first, so that nothing comes back.
 func (o *Org) Purge(ctx context.Context) error {
-	if err := o.s.rdb.HSet(ctx, o.key("facts"), "fence", "deleted "+rand.Text()).Err(); err != nil {
+	if err := o.rdb.HSet(ctx, o.key("facts"), "fence", "deleted "+rand.Text()).Err(); err != nil {
 		return err
 	}
-	if err := o.s.rdb.SRem(ctx, instancesKey, o.id).Err(); err != nil {
+	if err := o.rdb.SRem(ctx, instancesKey, o.id).Err(); err != nil {
 		return err
 	}
-	if err := o.s.rdb.Del(ctx, o.key("instance")).Err(); err != nil {
+	if err := o.rdb.Del(ctx, o.key("instance")).Err(); err != nil {
 		return err
 	}
 	for cursor := uint64(0); ; {
-		keys, next, err := o.s.rdb.Scan(ctx, cursor, escapeGlob(o.prefix)+"*", 1000).Result()
+		keys, next, err := o.rdb.Scan(ctx, cursor, escapeGlob(o.prefix)+"*", 1000).Result()
 		if err != nil {
 			return err
 		}
 		if len(keys) > 0 {
-			if err := o.s.rdb.Unlink(ctx, keys...).Err(); err != nil {
+			if err := o.rdb.Unlink(ctx, keys...).Err(); err != nil {
 				return err
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
@@ -66,6 +67,8 @@ var ErrNotFound = errors.New("not found")
 // Store is a connection to Redis, or an embedded one in memory.
 type Store struct {
 	rdb     redis.UniversalClient
+	owner   redis.UniversalClient // of what only owners do: see Owned
+	server  atomic.Value          // id of the server that the owners' connections lead to
 	mini    *miniredis.Miniredis
 	closing chan struct{} // of the embedded server
 }
@@ -84,9 +87,14 @@ func (s *Store) age() {
 	}
 }
 
+type silent struct{}
+
+func (silent) Printf(context.Context, string, ...any) {}
+
 // Open connects to the Redis at url (redis://, rediss://, unix://). An empty url starts an
 // embedded server in memory: what it holds ends with the process.
 func Open(ctx context.Context, url string) (*Store, error) {
+	redis.SetLogger(silent{}) // what fails is returned, and logged where it stops
 	s := &Store{}
 	if url == "" {
 		s.mini = miniredis.NewMiniRedis()
@@ -94,6 +102,7 @@ func Open(ctx context.Context, url string) (*Store, error) {
 			return nil, fmt.Errorf("start the embedded store: %w", err)
 		}
 		s.rdb = redis.NewClient(&redis.Options{Addr: s.mini.Addr(), DisableIdentity: true})
+		s.owner = s.rdb
 		s.closing = make(chan struct{})
 		go s.age()
 		return s, nil
@@ -105,8 +114,11 @@ func Open(ctx context.Context, url string) (*Store, error) {
 	opts.ContextTimeoutEnabled = true
 	opts.DisableIdentity = true
 	s.rdb = redis.NewClient(opts)
+	owner := *opts
+	owner.OnConnect = s.sameServer
+	s.owner = redis.NewClient(&owner)
 	if err := s.Ping(ctx); err != nil {
-		s.rdb.Close()
+		s.Close()
 		return nil, fmt.Errorf("no answer of Redis at %s: check OKTASYNC_REDIS_URL and that it runs: %w", opts.Addr, err)
 	}
 	return s, nil
@@ -122,7 +134,37 @@ func hideURL(err error) error {
 }
 
 // AddHook sees every command: tests put faults there.
-func (s *Store) AddHook(h redis.Hook) { s.rdb.AddHook(h) }
+func (s *Store) AddHook(h redis.Hook) {
+	s.rdb.AddHook(h)
+	if s.owner != s.rdb {
+		s.owner.AddHook(h)
+	}
+}
+
+// sameServer lets an owner connect only to the server that it took its lease
+// from. One that was started again may have lost its last moments, which what
+// the owner has in memory still rests on.
+func (s *Store) sameServer(ctx context.Context, c *redis.Conn) error {
+	text, err := c.Info(ctx, "server").Result()
+	if err != nil {
+		return err
+	}
+	id := fields(text)["run_id"]
+	if known, _ := s.server.Load().(string); known != "" && known != id {
+		return ErrFenced
+	}
+	s.server.Store(id)
+	return nil
+}
+
+// Adopt lets owners connect to the server that runs now. None may be at work.
+func (s *Store) Adopt() { s.server.Store("") }
+
+// Stale tells whether owners are kept from a server that was started again.
+func (s *Store) Stale(id string) bool {
+	known, _ := s.server.Load().(string)
+	return known != "" && known != id
+}
 
 // Embedded tells whether the state is in memory only.
 func (s *Store) Embedded() bool { return s.mini != nil }
@@ -133,6 +175,9 @@ func (s *Store) Ping(ctx context.Context) error { return s.rdb.Ping(ctx).Err() }
 // Close ends the connections.
 func (s *Store) Close() error {
 	err := s.rdb.Close()
+	if s.owner != nil && s.owner != s.rdb {
+		err = errors.Join(err, s.owner.Close())
+	}
 	if s.mini != nil {
 		close(s.closing)
 		s.mini.Close()
@@ -163,29 +208,31 @@ func (s *Store) Instances(ctx context.Context) ([]string, error) {
 // Org is the state of one instance.
 type Org struct {
 	s      *Store
+	rdb    redis.UniversalClient
 	id     string
 	prefix string
 	token  string // of the lease
 }
 
 // Owned returns the same state for the process that has the lease by the token:
-// what it merges is refused once another process has it.
+// what it merges is ErrFenced once another process has it, and everything once
+// Redis was started again.
 func (o *Org) Owned(token string) *Org {
 	owned := *o
-	owned.token = token
+	owned.token, owned.rdb = token, o.s.owner
 	return &owned
 }
 
 // Org returns the state of the instance; nothing is read or written yet.
 func (s *Store) Org(instance string) *Org {
-	return &Org{s: s, id: instance, prefix: "oktasync:{" + instance + "}:"}
+	return &Org{s: s, rdb: s.rdb, id: instance, prefix: "oktasync:{" + instance + "}:"}
 }
 
 func (o *Org) key(name string) string { return o.prefix + name }
 
 // Instance returns the settings as they were set, or ErrNotFound.
 func (o *Org) Instance(ctx context.Context) ([]byte, error) {
-	b, err := o.s.rdb.Get(ctx, o.key("instance")).Bytes()
+	b, err := o.rdb.Get(ctx, o.key("instance")).Bytes()
 	if errors.Is(err, redis.Nil) {
 		return nil, ErrNotFound
 	}
@@ -195,13 +242,17 @@ func (o *Org) Instance(ctx context.Context) ([]byte, error) {
 // SetInstance keeps the settings. The list of instances is written last: what
 // it names is there.
 func (o *Org) SetInstance(ctx context.Context, settings []byte) error {
-	if err := o.s.rdb.SetNX(ctx, markKey, rand.Text(), 0).Err(); err != nil {
+	if err := o.rdb.SetNX(ctx, markKey, rand.Text(), 0).Err(); err != nil {
 		return err
 	}
-	if err := o.s.rdb.Set(ctx, o.key("instance"), settings, 0).Err(); err != nil {
+	// Readers that come before the first owner follow the same epoch.
+	if err := o.rdb.HSetNX(ctx, o.key("facts"), "epoch", rand.Text()).Err(); err != nil {
 		return err
 	}
-	return o.s.rdb.SAdd(ctx, instancesKey, o.id).Err()
+	if err := o.rdb.Set(ctx, o.key("instance"), settings, 0).Err(); err != nil {
+		return err
+	}
+	return o.rdb.SAdd(ctx, instancesKey, o.id).Err()
 }
 
 // Event is an entry of the inbox.
@@ -248,7 +299,7 @@ func (o *Org) accept(ctx context.Context, source, place string, events []Event, 
 	for _, d := range dead {
 		args = append(args, d.Event, d.Reason)
 	}
-	n, err := acceptScript.Run(ctx, o.s.rdb, []string{o.prefix}, args...).Int()
+	n, err := acceptScript.Run(ctx, o.rdb, []string{o.prefix}, args...).Int()
 	return n, refusal(err)
 }
 
@@ -256,6 +307,8 @@ func (o *Org) accept(ctx context.Context, source, place string, events []Event, 
 func refusal(err error) error {
 	var answer redis.Error
 	switch {
+	case errors.Is(err, ErrFenced):
+		return ErrFenced
 	case err == nil || !errors.As(err, &answer):
 		return err
 	case strings.HasPrefix(err.Error(), "FENCED"):
@@ -268,7 +321,7 @@ func refusal(err error) error {
 
 // Inbox returns up to count events not yet taken in, waiting for the first.
 func (o *Org) Inbox(ctx context.Context, count int64, wait time.Duration) ([]Event, error) {
-	after, err := o.s.rdb.HGet(ctx, o.key("cursors"), "inbox").Result()
+	after, err := o.rdb.HGet(ctx, o.key("cursors"), "inbox").Result()
 	if errors.Is(err, redis.Nil) {
 		after = "0"
 	} else if err != nil {
@@ -303,7 +356,7 @@ func (o *Org) read(ctx context.Context, stream, after string, count int64, wait 
 	if wait <= 0 {
 		wait = -1 // do not block
 	}
-	streams, err := o.s.rdb.XRead(ctx, &redis.XReadArgs{
+	streams, err := o.rdb.XRead(ctx, &redis.XReadArgs{
 		Streams: []string{o.key(stream), after}, Count: count, Block: wait}).Result()
 	if errors.Is(err, redis.Nil) || len(streams) == 0 {
 		if errors.Is(err, redis.Nil) {
@@ -474,7 +527,7 @@ func (o *Org) Merge(ctx context.Context, b Batch) (Merged, error) {
 	for _, a := range b.Asks {
 		args = append(args, a.Target, a.Exceed, a.Source, a.Cause)
 	}
-	reply, err := mergeScript.Run(ctx, o.s.rdb, []string{o.prefix}, args...).Slice()
+	reply, err := mergeScript.Run(ctx, o.rdb, []string{o.prefix}, args...).Slice()
 	if err != nil {
 		return Merged{}, refusal(err)
 	}
@@ -547,11 +600,11 @@ func (o *Org) Changes(ctx context.Context, after string, count int64, wait time.
 // ChangesSpan returns the positions of the oldest and the newest kept change;
 // "0-0" for none.
 func (o *Org) ChangesSpan(ctx context.Context) (first, last string, err error) {
-	oldest, err := o.s.rdb.XRangeN(ctx, o.key("changes"), "-", "+", 1).Result()
+	oldest, err := o.rdb.XRangeN(ctx, o.key("changes"), "-", "+", 1).Result()
 	if err != nil {
 		return "", "", err
 	}
-	newest, err := o.s.rdb.XRevRangeN(ctx, o.key("changes"), "+", "-", 1).Result()
+	newest, err := o.rdb.XRevRangeN(ctx, o.key("changes"), "+", "-", 1).Result()
 	if err != nil {
 		return "", "", err
 	}
@@ -571,7 +624,7 @@ type Seen struct {
 // Graph returns a chunk of the scope's part of the graph, and the next cursor:
 // "0" to begin, "0" at the end.
 func (o *Org) Graph(ctx context.Context, scope, cursor string, count int) ([]Seen, string, error) {
-	reply, err := graphScript.Run(ctx, o.s.rdb, []string{o.prefix}, scope, cursor, count).StringSlice()
+	reply, err := graphScript.Run(ctx, o.rdb, []string{o.prefix}, scope, cursor, count).StringSlice()
 	if err != nil {
 		return nil, "", err
 	}
@@ -585,7 +638,7 @@ func (o *Org) Graph(ctx context.Context, scope, cursor string, count int) ([]See
 // Content returns the content of a present user, group, application or account;
 // nil if there is none.
 func (o *Org) Content(ctx context.Context, scope, member string) ([]byte, error) {
-	b, err := o.s.rdb.HGet(ctx, o.key("content:"+scope), member).Bytes()
+	b, err := o.rdb.HGet(ctx, o.key("content:"+scope), member).Bytes()
 	if errors.Is(err, redis.Nil) {
 		return nil, nil
 	}
@@ -594,12 +647,12 @@ func (o *Org) Content(ctx context.Context, scope, member string) ([]byte, error)
 
 // Count returns how many records the scope stores, tombstones included.
 func (o *Org) Count(ctx context.Context, scope string) (int64, error) {
-	return o.s.rdb.HLen(ctx, o.key("rec:"+scope)).Result()
+	return o.rdb.HLen(ctx, o.key("rec:"+scope)).Result()
 }
 
 // Watermark returns the watermark of a scope in ms; 0 without a complete list.
 func (o *Org) Watermark(ctx context.Context, scope string) (int64, error) {
-	ms, err := o.s.rdb.HGet(ctx, o.key("marks"), scope).Int64()
+	ms, err := o.rdb.HGet(ctx, o.key("marks"), scope).Int64()
 	if errors.Is(err, redis.Nil) {
 		return 0, nil
 	}
@@ -608,7 +661,7 @@ func (o *Org) Watermark(ctx context.Context, scope string) (int64, error) {
 
 // Watermarks returns those of several scopes.
 func (o *Org) Watermarks(ctx context.Context, scopes []string) ([]int64, error) {
-	values, err := o.s.rdb.HMGet(ctx, o.key("marks"), scopes...).Result()
+	values, err := o.rdb.HMGet(ctx, o.key("marks"), scopes...).Result()
 	if err != nil {
 		return nil, err
 	}
@@ -626,12 +679,12 @@ func (o *Org) Watermarks(ctx context.Context, scopes []string) ([]int64, error) 
 // Due returns up to count asks whose time has come, and when the next of the
 // others comes (0: there is none).
 func (o *Org) Due(ctx context.Context, now int64, count int64) (asks []Ask, err error) {
-	targets, err := o.s.rdb.ZRangeByScore(ctx, o.key("due"), &redis.ZRangeBy{
+	targets, err := o.rdb.ZRangeByScore(ctx, o.key("due"), &redis.ZRangeBy{
 		Min: "-inf", Max: strconv.FormatInt(now, 10), Count: count}).Result()
 	if err != nil || len(targets) == 0 {
 		return nil, err
 	}
-	values, err := o.s.rdb.HMGet(ctx, o.key("refresh"), targets...).Result()
+	values, err := o.rdb.HMGet(ctx, o.key("refresh"), targets...).Result()
 	if err != nil {
 		return nil, err
 	}
@@ -652,7 +705,7 @@ func parseAsk(target, text string) Ask {
 
 // NextDue returns when the first ask is due, in ms; false without asks.
 func (o *Org) NextDue(ctx context.Context) (int64, bool, error) {
-	first, err := o.s.rdb.ZRangeWithScores(ctx, o.key("due"), 0, 0).Result()
+	first, err := o.rdb.ZRangeWithScores(ctx, o.key("due"), 0, 0).Result()
 	if err != nil || len(first) == 0 {
 		return 0, false, err
 	}
@@ -661,7 +714,7 @@ func (o *Org) NextDue(ctx context.Context) (int64, bool, error) {
 
 // Asked returns everything to be read again.
 func (o *Org) Asked(ctx context.Context) ([]Ask, error) {
-	values, err := o.s.rdb.HGetAll(ctx, o.key("refresh")).Result()
+	values, err := o.rdb.HGetAll(ctx, o.key("refresh")).Result()
 	if err != nil {
 		return nil, err
 	}
@@ -674,12 +727,12 @@ func (o *Org) Asked(ctx context.Context) ([]Ask, error) {
 
 // IsAsked tells whether the target is to be read again.
 func (o *Org) IsAsked(ctx context.Context, target string) (bool, error) {
-	return o.s.rdb.HExists(ctx, o.key("refresh"), target).Result()
+	return o.rdb.HExists(ctx, o.key("refresh"), target).Result()
 }
 
 // Fact reads a fact; "" if it is not known.
 func (o *Org) Fact(ctx context.Context, name string) (string, error) {
-	v, err := o.s.rdb.HGet(ctx, o.key("facts"), name).Result()
+	v, err := o.rdb.HGet(ctx, o.key("facts"), name).Result()
 	if errors.Is(err, redis.Nil) {
 		return "", nil
 	}
@@ -688,7 +741,7 @@ func (o *Org) Fact(ctx context.Context, name string) (string, error) {
 
 // Facts reads all facts.
 func (o *Org) Facts(ctx context.Context) (map[string]string, error) {
-	return o.s.rdb.HGetAll(ctx, o.key("facts")).Result()
+	return o.rdb.HGetAll(ctx, o.key("facts")).Result()
 }
 
 // Sizes are the lengths of what waits and is kept.
@@ -696,7 +749,7 @@ type Sizes struct{ Inbox, Refresh, Dead, Changes int64 }
 
 // Sizes returns them.
 func (o *Org) Sizes(ctx context.Context) (Sizes, error) {
-	pipe := o.s.rdb.Pipeline()
+	pipe := o.rdb.Pipeline()
 	inbox, refresh := pipe.XLen(ctx, o.key("inbox")), pipe.HLen(ctx, o.key("refresh"))
 	dead, changes := pipe.XLen(ctx, o.key("dead")), pipe.XLen(ctx, o.key("changes"))
 	_, err := pipe.Exec(ctx)
@@ -710,12 +763,12 @@ func (o *Org) StartRun(ctx context.Context, id string, description []byte, scope
 	for _, c := range scopes {
 		args = append(args, strings.TrimPrefix(c.Hash, "pending:"), c.Field)
 	}
-	return startScript.Run(ctx, o.s.rdb, []string{o.prefix}, args...).Text()
+	return startScript.Run(ctx, o.rdb, []string{o.prefix}, args...).Text()
 }
 
 // Run returns the description of a run, or ErrNotFound.
 func (o *Org) Run(ctx context.Context, id string) ([]byte, error) {
-	b, err := o.s.rdb.HGet(ctx, o.key("runs"), id).Bytes()
+	b, err := o.rdb.HGet(ctx, o.key("runs"), id).Bytes()
 	if errors.Is(err, redis.Nil) {
 		return nil, ErrNotFound
 	}
@@ -724,11 +777,11 @@ func (o *Org) Run(ctx context.Context, id string) ([]byte, error) {
 
 // Runs returns the descriptions of the kept runs, newest first.
 func (o *Org) Runs(ctx context.Context, limit int64) ([][]byte, error) {
-	ids, err := o.s.rdb.LRange(ctx, o.key("runlist"), 0, limit-1).Result()
+	ids, err := o.rdb.LRange(ctx, o.key("runlist"), 0, limit-1).Result()
 	if err != nil || len(ids) == 0 {
 		return nil, err
 	}
-	values, err := o.s.rdb.HMGet(ctx, o.key("runs"), ids...).Result()
+	values, err := o.rdb.HMGet(ctx, o.key("runs"), ids...).Result()
 	if err != nil {
 		return nil, err
 	}
@@ -744,7 +797,7 @@ func (o *Org) Runs(ctx context.Context, limit int64) ([][]byte, error) {
 // Pending returns a chunk of the scopes of a family that are yet to be read,
 // with their cursors, and where to go on (0: at the end).
 func (o *Org) Pending(ctx context.Context, family string, at uint64, count int64) ([]Cell, uint64, error) {
-	fields, next, err := o.s.rdb.HScan(ctx, o.key("pending:"+family), at, "", count).Result()
+	fields, next, err := o.rdb.HScan(ctx, o.key("pending:"+family), at, "", count).Result()
 	if err != nil {
 		return nil, 0, err
 	}
@@ -757,5 +810,5 @@ func (o *Org) Pending(ctx context.Context, family string, at uint64, count int64
 
 // PendingCount returns how many scopes of a family are yet to be read.
 func (o *Org) PendingCount(ctx context.Context, family string) (int64, error) {
-	return o.s.rdb.HLen(ctx, o.key("pending:"+family)).Result()
+	return o.rdb.HLen(ctx, o.key("pending:"+family)).Result()
 }

@@ -11,7 +11,10 @@ if holder and holder ~= ARGV[1] then return {holder, ''} end
 redis.call('SET', prefix .. 'lease', ARGV[1], 'PX', ARGV[2])
 local facts = redis.call('HMGET', prefix .. 'facts', 'fence', 'epoch', 'server')
 if facts[1] ~= ARGV[1] then redis.call('HSET', prefix .. 'facts', 'fence', ARGV[1]) end
-if facts[2] and facts[3] == ARGV[3] then return {ARGV[1], facts[2]} end
+if facts[2] and (not facts[3] or facts[3] == ARGV[3]) then
+  redis.call('HSET', prefix .. 'facts', 'server', ARGV[3])
+  return {ARGV[1], facts[2]}
+end
 redis.call('HSET', prefix .. 'facts', 'epoch', ARGV[4], 'server', ARGV[3])
 -- A restarted server may have lost its last moments: until the owner has seen
 -- to it, the state is to be repaired.

@@ -256,7 +256,7 @@ func (e *Engine) notify() {
 // survive a crash of the process. Before Redis is full it refuses with ErrFull,
 // so that what was accepted can still be worked on.
 func (e *Engine) Accept(ctx context.Context, instance string, d okta.Delivery) error {
-	events, dead, err := stored(d.Events, d.Bad, time.Time{})
+	events, dead, err := stored(d.Events, d.Bad, d.Time)
 	if err != nil || len(events)+len(dead) == 0 {
 		return err
 	}

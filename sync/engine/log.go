@@ -150,9 +150,9 @@ func (o *org) awaited() (time.Time, error) {
 
 // pollLog takes in what the log has got since the last time, page by page. The
 // place moves in the same step that stores what a page brought. It tells
-// whether the log shows that hooks failed to deliver. What Okta refuses is no
+// whether to poll again soon: hooks failed to deliver, or Okta did for now. What Okta refuses is no
 // error: it is told in the place, and tried again at the next poll.
-func (o *org) pollLog() (hooksFail bool, err error) {
+func (o *org) pollLog() (again bool, err error) {
 	place, err := o.logPlace()
 	if err != nil {
 		return false, err
@@ -162,21 +162,21 @@ func (o *org) pollLog() (hooksFail bool, err error) {
 	for o.ctx.Err() == nil {
 		sizes, err := o.st.Sizes(ctx)
 		if err != nil {
-			return hooksFail, unavailable(err)
+			return again, unavailable(err)
 		}
 		if sizes.Inbox > maxInbox || o.paused.Load() {
-			return hooksFail, nil
+			return again, nil
 		}
 		page, err := o.client.Log(ctx, time.UnixMilli(place.Since), o.logFilter, place.Link)
 		switch {
-		case okta.IsLinkRefused(err) && !restarted:
-			restarted = true
+		case okta.IsLinkRefused(err) && !restarted && (place.Link != "" || place.Since < o.now().Add(-logKept).UnixMilli()):
+			restarted = true // once: what is refused then is not the place
 			if place, err = o.restartLog(place, err); err != nil {
-				return hooksFail, err
+				return again, err
 			}
 			continue
 		case err != nil && o.ctx.Err() != nil:
-			return hooksFail, o.ctx.Err()
+			return again, o.ctx.Err()
 		case err != nil:
 			if okta.IsForbidden(err) {
 				err = fmt.Errorf("%w; without the System Log no gap of the hooks is closed: the token's owner needs the right to read it (okta.logs.read)", err)
@@ -184,7 +184,7 @@ func (o *org) pollLog() (hooksFail bool, err error) {
 			o.log.Warn("the System Log could not be read", "err", err)
 			o.report(err)
 			place.Problem = err.Error()
-			return hooksFail, o.saveLogPlace(place)
+			return again || okta.IsTemporary(err), o.saveLogPlace(place)
 		}
 		place.Link, place.Since, place.Problem = page.Next, 0, ""
 		place.Polls++
@@ -203,20 +203,20 @@ func (o *org) pollLog() (hooksFail bool, err error) {
 		}
 		place.ReadUpTo = max(place.ReadUpTo, upTo.Add(-o.cfg.ListAllowance).UnixMilli())
 		for _, e := range page.Events {
-			hooksFail = hooksFail || e.Type == "event_hook.delivery" && e.Outcome.Result != "SUCCESS"
+			again = again || e.Type == "event_hook.delivery" && e.Outcome.Result != "SUCCESS"
 		}
 		events, dead, err := stored(page.Events, page.Bad, page.Start)
 		if err != nil {
-			return hooksFail, err
+			return again, err
 		}
 		if _, err := o.st.AcceptLog(ctx, place.text(), events, dead); err != nil {
-			return hooksFail, unavailable(err)
+			return again, unavailable(err)
 		}
 		if page.Items == 0 {
-			return hooksFail, nil
+			return again, nil
 		}
 	}
-	return hooksFail, nil
+	return again, nil
 }
 
 // restartLog begins again where the place cannot be gone on from. What changed

@@ -12,18 +12,11 @@ import (
 	"github.com/oktasync/oktasync/sync/okta/oktasim"
 )
 
-// logged makes changes that only the System Log tells of, too.
-func alsoLogged(sim *oktasim.Org) {
-	kinds := oktasim.DefaultKinds()
-	kinds[oktasim.ImportsGroup], kinds[oktasim.ImportsSilently], kinds[oktasim.UpdatesRows], kinds[oktasim.ExpiresPassword] = 2, 3, 3, 3
-	sim.MutateKinds(kinds)
-}
-
 // Hooks that are off for an hour: one poll of the log makes the graph whole, without a reconcile.
 func TestPollClosesTheGapOfAnHourWithoutHooks(t *testing.T) {
 	clock := newClock()
 	sim := oktasim.New(t, oktasim.Config{Seed: 21, Users: 60, Groups: 12, Apps: 8, Clock: clock, Step: 9 * time.Second, LogLag: 20 * time.Second})
-	alsoLogged(sim)
+	sim.MutateKinds(oktasim.LogKinds())
 	clock.Advance(time.Hour)
 	r := newRig(t, newEngine(t, clock, 0), sim, clock)
 	defer r.close()

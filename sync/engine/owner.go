@@ -5,7 +5,9 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -55,6 +57,16 @@ func (e *Engine) employ(ctx context.Context, group *sync.WaitGroup) error {
 	server, err := e.store.Server(ctx)
 	if err != nil {
 		return err
+	}
+	if e.store.Stale(server) {
+		e.cfg.Log.Warn("Redis was started again: all work begins anew")
+		e.mu.Lock()
+		stale := slices.Collect(maps.Values(e.orgs))
+		e.mu.Unlock()
+		for _, o := range stale {
+			e.retire(o)
+		}
+		e.store.Adopt()
 	}
 	if err := e.restoreWiped(ctx); err != nil {
 		return err
@@ -195,6 +207,9 @@ func (o *org) keepLease() {
 		switch {
 		case o.ctx.Err() != nil:
 			return
+		case errors.Is(err, state.ErrFenced):
+			o.stop() // Redis was started again
+			return
 		case err != nil:
 			o.log.Warn("lease could not be renewed", "err", err)
 		case lease.Holder != o.token:
@@ -230,6 +245,9 @@ func (o *org) repair() error {
 	epoch, err := o.st.Fact(o.ctx, "repair")
 	if err != nil || epoch == "" {
 		return err
+	}
+	if err := o.store.RewriteAOF(o.ctx); err != nil {
+		o.log.Warn("Redis could not be asked to write its append-only file anew: run BGREWRITEAOF before it is started again, or a script may take effect in part", "err", err)
 	}
 	if err := o.rewindLog(); err != nil {
 		return err

@@ -219,6 +219,7 @@ func (o *org) reconcile(ctx context.Context, id string) (settling bool, err erro
 
 	reading, stop := context.WithCancel(ctx)
 	defer stop()
+	defer context.AfterFunc(o.ctx, stop)()
 	listsRead := make(chan struct{})
 	var families sync.WaitGroup
 	families.Go(func() {
@@ -239,7 +240,10 @@ func (o *org) reconcile(ctx context.Context, id string) (settling bool, err erro
 		case <-over:
 			working = false
 		case <-save.C:
-			if err := r.save(ctx); err != nil && ctx.Err() == nil {
+			switch err := r.save(ctx); {
+			case errors.Is(err, state.ErrFenced):
+				o.stop()
+			case err != nil && ctx.Err() == nil:
 				o.log.Warn("progress of the run could not be kept", "run", id, "err", err)
 			}
 			if order, err := o.st.Cell(ctx, "orders", id); err == nil && order == orderCancel {
@@ -248,8 +252,8 @@ func (o *org) reconcile(ctx context.Context, id string) (settling bool, err erro
 			}
 		}
 	}
-	if ctx.Err() != nil { // the run goes on where it stands, in the next process
-		return false, ctx.Err()
+	if ctx.Err() != nil || o.over() { // the run goes on where it stands, in the next process
+		return false, cmp.Or(ctx.Err(), o.ctx.Err())
 	}
 	if canceled {
 		return false, o.cancel(ctx, id)
@@ -302,6 +306,10 @@ func (r *reconciling) family(ctx context.Context, name string, feeders <-chan st
 			maps.DeleteFunc(claimed, func(_ string, reading bool) bool { return !reading })
 			mu.Unlock()
 			cells, next, err := r.st.Pending(ctx, name, at, chunk)
+			if errors.Is(err, state.ErrFenced) {
+				r.stop() // another process works on it
+				return
+			}
 			if err != nil {
 				if ctx.Err() == nil {
 					r.log.Error("run waits for the store", "run", r.before.ID, "family", name, "err", err)
