@@ -11,11 +11,11 @@ import (
 )
 
 const (
-	senders    = 32
-	backlog    = 2000 // deliveries that wait for a sender; more, and the org waits
-	maxBatch   = 3    // events in a delivery
-	hookExpiry = 3 * time.Second
-	retryPause = 25 * time.Millisecond
+	senders       = 32
+	backlog       = 2000            // deliveries that wait for a sender; more, and the org waits
+	maxBatch      = 3               // events in a delivery
+	answerTimeout = 3 * time.Second // as Okta's
+	retryPause    = 25 * time.Millisecond
 )
 
 type delivery struct {
@@ -84,7 +84,7 @@ func (t *trial) send(ctx context.Context, in <-chan delivery) {
 // post makes one try at a random replica that lives, and returns the status of
 // the answer; 0 if there was none.
 func (t *trial) post(ctx context.Context, body []byte) int {
-	ctx, cancel := context.WithTimeout(ctx, hookExpiry)
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, t.living()+"/hooks/okta/"+tested, bytes.NewReader(body))
 	if err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	cryptorand "crypto/rand"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -13,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -81,9 +83,7 @@ func try(ctx context.Context, o options, out io.Writer) (err error) {
 		}
 	}()
 	key := make([]byte, 32)
-	for i := range key {
-		key[i] = byte(rand.Uint32())
-	}
+	cryptorand.Read(key)
 	t := &trial{
 		options: o, out: out, dir: dir, count: newCount(),
 		admin: "admin-of-the-killtest", trigger: "trigger-of-the-killtest", hook: "hook-secret-of-the-killtest",
@@ -100,10 +100,6 @@ func try(ctx context.Context, o options, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	life, end := context.WithCancel(ctx)
-	var alive sync.WaitGroup
-	defer alive.Wait()
-	defer end()
 	for _, p := range children {
 		output, err := os.OpenFile(filepath.Join(dir, p.name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 		if err != nil {
@@ -112,6 +108,10 @@ func try(ctx context.Context, o options, out io.Writer) (err error) {
 		defer output.Close()
 		p.output = output
 	}
+	life, end := context.WithCancel(ctx)
+	var alive sync.WaitGroup
+	defer alive.Wait()
+	defer end()
 	for _, p := range children {
 		alive.Go(func() { p.keep(life) })
 	}
@@ -223,7 +223,7 @@ func (t *trial) torment(ctx context.Context) error {
 		return ctx.Err()
 	}
 	deaths := map[string]int{}
-	for _, p := range append(t.replicas, t.redis) {
+	for _, p := range slices.Concat(t.replicas, []*process{t.redis}) {
 		deaths[p.name] = p.deaths()
 	}
 	t.count.print(t.out, took, deaths)
@@ -343,7 +343,7 @@ func (t *trial) status(ctx context.Context, instance string) (s status, err erro
 
 // call makes a call to a living replica. into may be nil.
 func (t *trial) call(ctx context.Context, method, path, token string, body []byte, into any) error {
-	ctx, cancel := context.WithTimeout(ctx, hookExpiry)
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, t.living()+path, bytes.NewReader(body))
 	if err != nil {
