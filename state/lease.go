@@ -16,12 +16,22 @@ type Lease struct {
 	Epoch  string // of the state, if the lease is ours: another one says that Redis may have lost changes
 }
 
-// TakeLease takes the lease of the instance with the token, or keeps it, for
-// that long. It is ours if the holder is our token. server is what Server returned.
+// TakeLease takes the lease of the instance with the token for that long. It is
+// ours if the holder is our token. server is what Server returned.
 func (o *Org) TakeLease(ctx context.Context, token string, lasts time.Duration, server string) (Lease, error) {
-	reply, err := leaseScript.Run(ctx, o.rdb, []string{o.prefix}, token, lasts.Milliseconds(), server, rand.Text()).StringSlice()
+	return o.lease(ctx, token, lasts, server, "take")
+}
+
+// KeepLease renews the lease. It is lost if the holder is not our token: another
+// took it, or the instance is gone.
+func (o *Org) KeepLease(ctx context.Context, token string, lasts time.Duration, server string) (Lease, error) {
+	return o.lease(ctx, token, lasts, server, "keep")
+}
+
+func (o *Org) lease(ctx context.Context, token string, lasts time.Duration, server, how string) (Lease, error) {
+	reply, err := leaseScript.Run(ctx, o.rdb, []string{o.prefix}, token, lasts.Milliseconds(), server, rand.Text(), how).StringSlice()
 	if err != nil {
-		return Lease{}, err
+		return Lease{}, refusal(err)
 	}
 	return Lease{reply[0], reply[1]}, nil
 }

@@ -1,13 +1,17 @@
 -- Take the lease of an instance, or keep it; and find out whether Redis is
 -- still the one that held the state.
 -- KEYS: 1 the prefix of the instance's keys
--- ARGV: 1 token, 2 ms that it lasts, 3 id of the running server, 4 a new epoch
+-- ARGV: 1 token, 2 ms that it lasts, 3 id of the running server, 4 a new epoch,
+--       5 take or keep
 -- Returns: holder, epoch. The lease is ours if the holder is our token. The
 -- token is the fence too: what carries another is refused from now on.
 
 local prefix = KEYS[1]
 local holder = redis.call('GET', prefix .. 'lease')
 if holder and holder ~= ARGV[1] then return {holder, ''} end
+-- Of an instance that was deleted, or lost, nothing is to come back.
+if ARGV[5] == 'take' and redis.call('EXISTS', prefix .. 'instance') == 0 then return {'', ''} end
+if ARGV[5] == 'keep' and redis.call('HGET', prefix .. 'facts', 'fence') ~= ARGV[1] then return {'', ''} end
 redis.call('SET', prefix .. 'lease', ARGV[1], 'PX', ARGV[2])
 local facts = redis.call('HMGET', prefix .. 'facts', 'fence', 'epoch', 'server')
 if facts[1] ~= ARGV[1] then redis.call('HSET', prefix .. 'facts', 'fence', ARGV[1]) end

@@ -280,17 +280,48 @@ func readable(raw []byte) ([]byte, error) {
 	return json.Marshal(event)
 }
 
-// Health looks at Redis: its persistence, eviction policy and memory.
+// troubled names the instances that need somebody to act. Why is told to
+// operators only.
+func (e *Engine) troubled(ctx context.Context) ([]string, error) {
+	ids, err := e.store.Instances(ctx)
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	slices.Sort(ids)
+	var warnings []string
+	for _, id := range ids {
+		st := e.store.Org(id)
+		facts, err := st.Facts(ctx)
+		if err != nil {
+			return nil, unavailable(err)
+		}
+		log, err := logStatus(ctx, st)
+		if err != nil {
+			return nil, err
+		}
+		if facts["problem"] != "" || facts["denied"] != "" || log.Problem != "" {
+			warnings = append(warnings, "instance "+id+" cannot read all of its org: see problem and log of GET /admin/instances/"+id)
+		}
+	}
+	return warnings, nil
+}
+
+// Health looks at Redis: its persistence, eviction policy and memory; and for
+// instances that need somebody to act.
 func (e *Engine) Health(ctx context.Context) (Health, error) {
+	troubled, err := e.troubled(ctx)
+	if err != nil {
+		return Health{}, err
+	}
 	if e.store.Embedded() {
-		return Health{Redis: RedisHealth{Embedded: true}, Warnings: []string{
-			"the state is in memory and lost at exit, and every instance is then read in full: set OKTASYNC_REDIS_URL"}}, nil
+		return Health{Redis: RedisHealth{Embedded: true}, Warnings: append([]string{
+			"the state is in memory and lost at exit, and every instance is then read in full: set OKTASYNC_REDIS_URL"}, troubled...)}, nil
 	}
 	r, err := e.store.Health(ctx)
 	if err != nil {
 		return Health{}, unavailable(err)
 	}
-	h := Health{Redis: RedisHealth{Version: r.Version, AOF: r.AOF, Fsync: r.Fsync, Eviction: r.Eviction, UsedBytes: r.Used, MaxBytes: r.Most}}
+	h := Health{Warnings: troubled, Redis: RedisHealth{Version: r.Version, AOF: r.AOF, Fsync: r.Fsync, Eviction: r.Eviction, UsedBytes: r.Used, MaxBytes: r.Most}}
 	if r.Most > 0 {
 		h.Redis.Used = float64(r.Used) / float64(r.Most)
 	}

@@ -202,7 +202,7 @@ func (o *org) keepLease() {
 		server, err := o.store.Server(o.ctx)
 		var lease state.Lease
 		if err == nil {
-			lease, err = o.st.TakeLease(o.ctx, o.token, o.leaseTime, server)
+			lease, err = o.st.KeepLease(o.ctx, o.token, o.leaseTime, server)
 		}
 		switch {
 		case o.ctx.Err() != nil:
@@ -213,7 +213,7 @@ func (o *org) keepLease() {
 		case err != nil:
 			o.log.Warn("lease could not be renewed", "err", err)
 		case lease.Holder != o.token:
-			o.log.Warn("lease lost: another process works for the instance now", "owner", owner(lease.Holder))
+			o.log.Warn("lease lost: another process works for the instance now, or it was deleted", "owner", owner(lease.Holder))
 			o.stop()
 			return
 		case lease.Epoch != o.epoch:

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync/atomic"
@@ -281,6 +282,12 @@ func TestStalledOwnerIsFenced(t *testing.T) {
 	if take("a", time.Minute) {
 		t.Error("the old owner took the lease back")
 	}
+	if lease, err := st.KeepLease(ctx, "a", time.Minute, id); err != nil || lease.Holder != "b" {
+		t.Errorf("the old owner kept the lease: %+v, %v", lease, err)
+	}
+	if lease, err := st.KeepLease(ctx, "b", time.Minute, id); err != nil || lease.Holder != "b" {
+		t.Errorf("the owner did not keep the lease: %+v, %v", lease, err)
+	}
 	if err := st.ReleaseLease(ctx, "a"); err != nil || write("b") != nil || take("c", time.Minute) {
 		t.Errorf("the old owner gave away what is not its own: %v", err)
 	}
@@ -514,4 +521,39 @@ func TestNearlyFullRedisRefusesEvents(t *testing.T) {
 	if err := w.Accept(t.Context(), "acme", d); err != nil {
 		t.Error(err)
 	}
+}
+
+// A deleted instance is gone, whatever its owner had in hand; registered again it begins anew.
+func TestDeletedInstanceStaysDeleted(t *testing.T) {
+	server := durable(t)
+	sim := startSim(t, oktasim.Config{Seed: 69, Users: 20, Groups: 6, Apps: 6})
+	w := watcher(t, server.URL)
+	r := startReplica(t, server.URL, "replica")
+	defer r.halt()
+	register(t, w, sim, "acme")
+	if _, err := w.StartRun(t.Context(), "acme", Start{Trigger: "test"}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "something of the org", 10*time.Second, func() bool { return status(t, w, "acme").Records["user"] > 0 })
+	old := r.e.org("acme")
+	if err := w.Delete(t.Context(), "acme"); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-old.stopped:
+	case <-time.After(20 * time.Second):
+		t.Fatal("the owner goes on")
+	}
+	keys, err := rawRedis(t, server.URL).Keys(t.Context(), "oktasync:{acme}:*").Result()
+	if err != nil || len(keys) > 0 {
+		t.Errorf("left of the instance: %v, %v", keys, err)
+	}
+	if _, err := w.Instance(t.Context(), "acme"); !errors.Is(err, ErrUnknownInstance) {
+		t.Errorf("the instance: %v", err)
+	}
+	register(t, w, sim, "acme")
+	if _, err := w.StartRun(t.Context(), "acme", Start{Trigger: "test"}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a whole graph", 30*time.Second, isWhole(t, w, "acme"))
 }
