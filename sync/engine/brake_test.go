@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -227,18 +228,18 @@ func TestLostRightStopsItsFamily(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := known(t, oktasim.Config{Seed: 34, Users: 30, Groups: 40, Apps: 40, GroupSize: 3})
 			before := r.graph()
-			denied := 0
+			var denied atomic.Int64
 			r.org.Fail(func(q *http.Request) *oktasim.Fault {
 				if strings.HasPrefix(q.URL.Path, c.path) {
-					denied++
+					denied.Add(1)
 					return &oktasim.Fault{Status: c.status}
 				}
 				return nil
 			})
 			r.clock.Advance(time.Minute)
 			run := r.reconcile()
-			if run.State != RunIncomplete || denied > c.calls {
-				t.Errorf("run %s, %d denied calls, want at most %d", run.State, denied, c.calls)
+			if run.State != RunIncomplete || int(denied.Load()) > c.calls {
+				t.Errorf("run %s, %d denied calls, want at most %d", run.State, denied.Load(), c.calls)
 			}
 			status, err := r.e.Instance(t.Context(), r.id)
 			if err != nil || !strings.Contains(status.Problem, fmt.Sprint(c.status)) {

@@ -47,6 +47,7 @@ const (
 //
 // Run many: go test ./sync/engine -run Chaos -chaos.histories=10000
 func TestChaos(t *testing.T) {
+	t.Parallel() // behind the other property tests, whose number of checks it changes
 	shards := min(6, *chaos.Histories)
 	checks := flag.Lookup("rapid.checks").Value
 	before := checks.String()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,9 +24,10 @@ func TestCancelStopsARunThatWorks(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := r.graph()
-	n := 0
+	var calls atomic.Int64
 	r.org.Fail(func(*http.Request) *oktasim.Fault {
-		if n++; n == 5 { // in the middle
+		n := calls.Add(1)
+		if n == 5 { // in the middle
 			if _, err := r.e.Cancel(context.Background(), run.ID); err != nil {
 				t.Error(err)
 			}
@@ -120,6 +122,7 @@ func TestDeadLettersAreReplayedAndAgeOut(t *testing.T) {
 // The owner of many instances is stuck while many wait: each instance gets one
 // owner, soon, and the stuck one cannot come back to any.
 func TestStuckOwnerIsRescuedWhileManyAreWaiting(t *testing.T) {
+	t.Parallel()
 	server := durable(t)
 	sim := startSim(t, oktasim.Config{Seed: 73, Users: 3, Groups: 1, Apps: 1})
 	w := watcher(t, server.URL)

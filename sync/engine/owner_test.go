@@ -158,6 +158,7 @@ func graphOf(t *testing.T, e *Engine, id string) map[string]string {
 // Three replicas, the owner killed under load again and again: another goes on
 // within the lease; nothing is lost or doubled in the changes.
 func TestOwnerKilledUnderLoadIsReplaced(t *testing.T) {
+	t.Parallel()
 	server := durable(t)
 	sim := startSim(t, oktasim.Config{Seed: 61, Users: 30, Groups: 8, Apps: 6})
 	w := watcher(t, server.URL)
@@ -235,6 +236,7 @@ func inStepNow(t *testing.T, w *Engine, sim *oktasim.Org, id string) {
 
 // A stalled owner that wakes up after another took over cannot write, and stops.
 func TestStalledOwnerIsFenced(t *testing.T) {
+	t.Parallel()
 	server := durable(t)
 	w := watcher(t, server.URL)
 	sim := startSim(t, oktasim.Config{Seed: 62, Users: 5, Groups: 2, Apps: 2})
@@ -362,6 +364,7 @@ func rawRedis(t *testing.T, url string) *redis.Client {
 
 // On a stop the lease is handed over at once, not after its time.
 func TestStopHandsOver(t *testing.T) {
+	t.Parallel()
 	server := durable(t)
 	sim := startSim(t, oktasim.Config{Seed: 64, Users: 5, Groups: 2, Apps: 2})
 	w := watcher(t, server.URL)
@@ -377,6 +380,7 @@ func TestStopHandsOver(t *testing.T) {
 // A wiped Redis is whole again without help: the process that lives on
 // registers what it knew, and reads it in full. No reader can miss that.
 func TestWipedRedisIsWholeAgain(t *testing.T) {
+	t.Parallel()
 	server := durable(t)
 	sim := startSim(t, oktasim.Config{Seed: 65, Users: 30, Groups: 8, Apps: 6})
 	w := watcher(t, server.URL)
@@ -413,6 +417,7 @@ func TestWipedRedisIsWholeAgain(t *testing.T) {
 // A Redis that was killed and started again: work goes on by itself, what it
 // may have lost is made up for.
 func TestRestartedRedisIsRepaired(t *testing.T) {
+	t.Parallel()
 	server := durable(t)
 	sim := startSim(t, oktasim.Config{Seed: 66, Users: 30, Groups: 8, Apps: 6})
 	w := watcher(t, server.URL)
@@ -445,6 +450,7 @@ func TestRestartedRedisIsRepaired(t *testing.T) {
 
 // The owner does not lose the lease over a page that takes long.
 func TestLongPageKeepsTheLease(t *testing.T) {
+	t.Parallel()
 	server := durable(t)
 	sim := startSim(t, oktasim.Config{Seed: 67, Users: 5, Groups: 2, Apps: 2})
 	w := watcher(t, server.URL)
@@ -525,6 +531,7 @@ func TestNearlyFullRedisRefusesEvents(t *testing.T) {
 
 // A deleted instance is gone, whatever its owner had in hand; registered again it begins anew.
 func TestDeletedInstanceStaysDeleted(t *testing.T) {
+	t.Parallel()
 	server := durable(t)
 	sim := startSim(t, oktasim.Config{Seed: 69, Users: 20, Groups: 6, Apps: 6})
 	w := watcher(t, server.URL)
