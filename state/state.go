@@ -355,6 +355,8 @@ func (o *Org) read(ctx context.Context, stream, after string, count int64, wait 
 	}
 	if wait <= 0 {
 		wait = -1 // do not block
+	} else {
+		wait = max(wait, time.Millisecond) // less is sent as 0, which blocks for ever
 	}
 	streams, err := o.rdb.XRead(ctx, &redis.XReadArgs{
 		Streams: []string{o.key(stream), after}, Count: count, Block: wait}).Result()

@@ -95,12 +95,6 @@ func try(ctx context.Context, o options, out io.Writer) (err error) {
 	}
 	defer t.org.Close()
 	t.org.Fail(t.refuse)
-	// Passing a login on may fail half done, and Mutate then keeps the event of
-	// the half that was done to itself: that would look like a lost one.
-	kinds := oktasim.DefaultKinds()
-	kinds[oktasim.PassesLogin] = 0
-	t.org.MutateKinds(kinds)
-
 	children, err := t.children(ctx, base64.StdEncoding.EncodeToString(key))
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package oktasim
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -213,7 +214,9 @@ func (o *Org) RenameLogin(id, login string) ([]Event, error) {
 func (o *Org) PassLogin(from, to, newLogin string) ([]Event, error) {
 	var old string
 	first, err := o.userDo(from, func(t *tx, u *userNode) error {
-		old = u.now().login
+		if old = u.now().login; strings.EqualFold(old, newLogin) {
+			return errors.New("the user has this login: it cannot pass it on")
+		}
 		return t.updateProfile(u, map[string]any{"login": newLogin})
 	})
 	if err != nil {
