@@ -37,7 +37,9 @@ func (r *reconciling) follow(ctx context.Context, found []follow) ([]state.Cell,
 		case everything || marks[i] == 0 || f.moved >= marks[i] || marks[i] <= r.broken:
 			cells = append(cells, pending(f.scope))
 		case r.before.Mode == "sweep":
+			r.mu.Lock()
 			r.rest[isFactors(f.scope)].offer(f.scope, marks[i])
+			r.mu.Unlock()
 		}
 	}
 	return cells, nil
