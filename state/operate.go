@@ -124,9 +124,19 @@ func (o *Org) SetPaused(ctx context.Context, paused bool) error {
 	return o.rdb.HDel(ctx, o.key("facts"), "paused").Err()
 }
 
-// NotWhole takes back that the graph is whole.
+// NotWhole takes back that the graph is whole, and forgets the place in the log:
+// it was another org's.
 func (o *Org) NotWhole(ctx context.Context) error {
-	return o.rdb.HDel(ctx, o.key("facts"), "full", "whole").Err()
+	pipe := o.rdb.TxPipeline()
+	pipe.HDel(ctx, o.key("facts"), "full", "whole")
+	pipe.HDel(ctx, o.key("cursors"), "log")
+	_, err := pipe.Exec(ctx)
+	return err
+}
+
+// Want keeps the run that is to follow the one that is running.
+func (o *Org) Want(ctx context.Context, what string) error {
+	return o.rdb.HSet(ctx, o.key("facts"), "wanted", what).Err()
 }
 
 // Holding returns the runs that hold something.
@@ -194,13 +204,13 @@ func (o *Org) Look(ctx context.Context, ids []string) ([]Part, error) {
 
 // Purge forgets the instance. Its owner is fenced first, so that nothing comes back.
 func (o *Org) Purge(ctx context.Context) error {
+	if err := o.rdb.Del(ctx, o.key("instance")).Err(); err != nil { // nobody can take the lease from then on
+		return err
+	}
 	if err := o.rdb.HSet(ctx, o.key("facts"), "fence", "deleted "+rand.Text()).Err(); err != nil {
 		return err
 	}
 	if err := o.rdb.SRem(ctx, instancesKey, o.id).Err(); err != nil {
-		return err
-	}
-	if err := o.rdb.Del(ctx, o.key("instance")).Err(); err != nil {
 		return err
 	}
 	for cursor := uint64(0); ; {

@@ -242,9 +242,19 @@ func (o *Org) Instance(ctx context.Context) ([]byte, error) {
 // SetInstance keeps the settings. The list of instances is written last: what
 // it names is there.
 func (o *Org) SetInstance(ctx context.Context, settings []byte) error {
-	if err := o.rdb.SetNX(ctx, markKey, rand.Text(), 0).Err(); err != nil {
+	if err := o.s.SetMark(ctx); err != nil {
 		return err
 	}
+	return o.RestoreInstance(ctx, settings)
+}
+
+// SetMark leaves the mark, unless it is there.
+func (s *Store) SetMark(ctx context.Context) error {
+	return s.rdb.SetNX(ctx, markKey, rand.Text(), 0).Err()
+}
+
+// RestoreInstance is SetInstance, but for the mark.
+func (o *Org) RestoreInstance(ctx context.Context, settings []byte) error {
 	// Readers that come before the first owner follow the same epoch.
 	if err := o.rdb.HSetNX(ctx, o.key("facts"), "epoch", rand.Text()).Err(); err != nil {
 		return err

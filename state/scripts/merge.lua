@@ -57,11 +57,11 @@ local few = 10
 -- within tells whether n more records of a kind may vanish today without an
 -- event that told of it.
 local function within(kind, n)
-  if not control.ratio or control.forced then return true, n end
+  if not control.ratio then return true, n end
   local day, gone = string.match(redis.call('HGET', prefix .. 'brake', kind) or '', '^(%d+) (%d+)$')
   gone = day == num(control.day) and tonumber(gone) or 0
   local present = tonumber(redis.call('HGET', prefix .. 'counts', kind) or 0) + (counts[kind] or 0)
-  return gone + n <= few or gone + n <= control.ratio * (present + gone), gone + n
+  return control.forced or gone + n <= few or gone + n <= control.ratio * (present + gone), gone + n
 end
 
 -- pass is within, and takes note of them.
@@ -330,7 +330,6 @@ local function complete(scope, ms)
   if ms <= mark(scope) then return false end
   redis.call('HSET', prefix .. 'marks', scope, num(ms))
   marks[scope] = ms
-  strike(scope, 2 * ms)
   local user = string.match(scope, '^factors/(.*)$')
   if user then dirty[user] = meta end
   return true
@@ -358,19 +357,24 @@ local function empty(scope, ms, told)
       return
     end
   end
-  if complete(scope, ms) then sweep(scope, fields) end
+  if complete(scope, ms) then
+    sweep(scope, fields)
+    strike(scope, 2 * ms)
+  end
 end
 
 -- judge tells what is to become of a list: go, held, count, check.
 local function judge(m)
   local scope, n, present, samples = m.scope, m.counted, 0, {}
-  if scope == 'account' or string.find(scope, '^changed/') or string.find(scope, '^userapps/') then return 'go' end
+  local partial = string.find(scope, '^changed/') or string.find(scope, '^userapps/')
+  if control.verify and partial then return 'held' end -- what it brought is held: the ask stays
+  if scope == 'account' or partial then return 'go' end
   if not (control.ratio or control.verify) or m.ms <= mark(scope) then return 'go' end
   if not n then
     if redis.call('HLEN', prefix .. 'rec:' .. scope) > 1000 then return 'count' end
     n, present, samples = overdue(scope, m.ms, redis.call('HGETALL', prefix .. 'rec:' .. scope),
       control.verify and control.holder)
-    if n > few and 5 * n > present and not confirmed[scope] and not m.checked and not control.forced then
+    if n > few and not confirmed[scope] and not m.checked and not control.forced then
       return 'check', samples
     end
   end
@@ -434,8 +438,7 @@ local function observe(id, v, present, given, empties)
     end
   elseif old.present and not there and v % 2 == 0 and old.confirmed and not pass(old.kind, 1) then
     hold(id, old.kind, 1, {v = v, present = false, content = ''})
-    redis.call('HDEL', prefix .. 'refresh', id)
-    redis.call('ZREM', prefix .. 'due', id)
+    strike(id, v) -- it is answered, but not what was asked for since
     return
   end
 
@@ -469,7 +472,9 @@ local function observe(id, v, present, given, empties)
   local ms = math.floor(v / 2)
   if old.kind == 'member' and v % 2 == 1 then move(old, ms) end
   for scope in string.gmatch(empties, '%S+') do empty(scope, ms, false) end
-  if not present then
+  -- An absence that is approved late says nothing of what hangs on a record that
+  -- was seen since.
+  if not present and not (control.forced and there) then
     if old.kind == 'user' then
       empty('factors/' .. old.member, ms, true)
     elseif old.kind == 'group' then
@@ -528,6 +533,10 @@ if control.mark then
       cursor = chunk[1]
       sweep(m.scope, chunk[2])
     end
+    -- Only the whole sweep answers what was asked: a crash between two chunks has it listed again.
+    if cursor == '0' then strike(m.scope, 2 * m.ms) end
+  elseif verdict == 'held' and not control.verify then
+    strike(m.scope, 2 * m.ms) -- it waits for somebody's approval, not for another list
   end
 end
 if control.everyone then

@@ -11,11 +11,13 @@ redis.call('HSET', prefix .. 'facts', 'run', ARGV[1])
 redis.call('HSET', prefix .. 'runs', ARGV[1], ARGV[2])
 redis.call('LPUSH', prefix .. 'runlist', ARGV[1])
 local old = redis.call('LRANGE', prefix .. 'runlist', ARGV[3], -1)
-for _, id in ipairs(old) do
-  redis.call('HDEL', prefix .. 'runs', id)
-  redis.call('DEL', prefix .. 'held:' .. id)
-  redis.call('SREM', prefix .. 'holding', id)
+for i = #old, 1, -1 do
+  local id = old[i]
+  -- What a run holds is not to vanish unseen.
+  if redis.call('SISMEMBER', prefix .. 'holding', id) == 0 then
+    redis.call('HDEL', prefix .. 'runs', id)
+    redis.call('LREM', prefix .. 'runlist', -1, id)
+  end
 end
-redis.call('LTRIM', prefix .. 'runlist', 0, ARGV[3] - 1)
 for i = 4, #ARGV, 2 do redis.call('HSET', prefix .. 'pending:' .. ARGV[i], ARGV[i + 1], '') end
 return ARGV[1]

@@ -72,7 +72,7 @@ func TestBrakeHoldsAndApprovalAppliesAsOfThen(t *testing.T) {
 	if _, err := r.e.Approve(t.Context(), run.ID); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.o.obey(); err != nil {
+	if err := r.o.obey(""); err != nil {
 		t.Fatal(err)
 	}
 	lost := missing(before, r.graph())
@@ -105,7 +105,7 @@ func TestCancelDropsWhatIsHeldAndForceLiftsTheBrake(t *testing.T) {
 	if _, err := r.e.Cancel(t.Context(), run.ID); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.o.obey(); err != nil {
+	if err := r.o.obey(""); err != nil {
 		t.Fatal(err)
 	}
 	if run, err := r.e.RunByID(t.Context(), run.ID); err != nil || run.Held != nil {
@@ -158,7 +158,7 @@ func TestBrakeCountsOverListsAndDay(t *testing.T) {
 	if _, err := r.e.Cancel(t.Context(), run.ID); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.o.obey(); err != nil {
+	if err := r.o.obey(""); err != nil {
 		t.Fatal(err)
 	}
 	clock.Advance(24 * time.Hour)
@@ -204,7 +204,7 @@ func TestHalfAListDeletesNothing(t *testing.T) {
 	if _, err := r.e.Approve(t.Context(), run.ID); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.o.obey(); err != nil {
+	if err := r.o.obey(""); err != nil {
 		t.Fatal(err)
 	}
 	r.settle()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/adhocore/gronx"
@@ -201,7 +202,7 @@ type Engine struct {
 
 	memory sync.Mutex
 	looked time.Time // at the memory of Redis
-	full   bool
+	full   atomic.Bool
 }
 
 // New opens the store. Close it after Run has returned.
@@ -274,8 +275,8 @@ const maxMemory = 0.9
 
 // room refuses while Redis is nearly full. It is asked at most once a second.
 func (e *Engine) room(ctx context.Context) error {
-	if !e.memory.TryLock() {
-		return nil // another is looking
+	if !e.memory.TryLock() { // another is looking
+		return e.refuseFull()
 	}
 	defer e.memory.Unlock()
 	if now := time.Now(); now.Sub(e.looked) >= look {
@@ -283,9 +284,14 @@ func (e *Engine) room(ctx context.Context) error {
 		if err != nil {
 			return unavailable(err)
 		}
-		e.looked, e.full = now, most > 0 && float64(used) > maxMemory*float64(most)
+		e.looked = now
+		e.full.Store(most > 0 && float64(used) > maxMemory*float64(most))
 	}
-	if e.full {
+	return e.refuseFull()
+}
+
+func (e *Engine) refuseFull() error {
+	if e.full.Load() {
 		return fmt.Errorf("%w: raise its maxmemory, or see what keeps the inbox from being worked on", ErrFull)
 	}
 	return nil

@@ -109,9 +109,6 @@ func summarize(ctx context.Context, st *state.Org, run string) (*Held, error) {
 // noteHeld sees to it that the run that holds what was found outside of any
 // run can be looked at.
 func (o *org) noteHeld(ctx context.Context, run string) error {
-	if run != o.refreshes() {
-		return nil
-	}
 	if _, err := o.st.Run(ctx, run); !errors.Is(err, state.ErrNotFound) {
 		return unavailable(err)
 	}
@@ -131,13 +128,16 @@ const (
 	orderApprove = "approve"
 )
 
-// obey does what operators ordered. A run that works sees to its own.
-func (o *org) obey() error {
+// obey does what operators ordered, but to the run that works: it sees to that itself.
+func (o *org) obey(working string) error {
 	orders, err := o.st.Orders(o.ctx)
 	if err != nil || len(orders) == 0 {
 		return err
 	}
 	for run, what := range orders {
+		if run == working {
+			continue
+		}
 		switch what {
 		case orderApprove:
 			err = o.approve(o.ctx, run)

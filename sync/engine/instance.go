@@ -78,14 +78,14 @@ func (e *Engine) Register(ctx context.Context, in Instance) error {
 	if err != nil {
 		return err
 	}
-	if err := e.store.Org(in.ID).SetInstance(ctx, b); err != nil {
-		return unavailable(err)
-	}
 	if moved {
 		e.cfg.Log.Warn("the instance has another org URL: its graph is whole again after the next full read", "instance", in.ID)
 		if err := e.store.Org(in.ID).NotWhole(ctx); err != nil {
 			return unavailable(err)
 		}
+	}
+	if err := e.store.Org(in.ID).SetInstance(ctx, b); err != nil {
+		return unavailable(err)
 	}
 	e.notify()
 	return nil
@@ -320,6 +320,13 @@ func (e *Engine) runs(ctx context.Context, instance string, limit int64) ([]Run,
 	holding, err := e.store.Org(instance).Holding(ctx)
 	if err != nil {
 		return nil, unavailable(err)
+	}
+	if refreshes := instance + "-refreshes"; slices.Contains(holding, refreshes) && limit > 1 {
+		b, err := e.store.Org(instance).Run(ctx, refreshes) // in no list: it never ends
+		if err != nil {
+			return nil, unavailable(err)
+		}
+		stored = append(stored, b)
 	}
 	runs := make([]Run, len(stored))
 	for i, b := range stored {

@@ -155,12 +155,12 @@ func (o *org) complete(ctx context.Context, l *listing, b batch, at place, items
 			if l.verify {
 				verify = l.holder
 			}
-			n, present, samples, err := o.st.Overdue(ctx, mark.Scope, mark.Millis, verify)
+			n, _, samples, err := o.st.Overdue(ctx, mark.Scope, mark.Millis, verify)
 			if err != nil {
 				return unavailable(err)
 			}
 			mark.Counted = &n
-			if !l.forced && !l.verify && !l.scope.Confirmed() && n > 10 && 5*n > present {
+			if !l.forced && !l.verify && !l.scope.Confirmed() && n > 10 {
 				err = o.gone(ctx, l.scope, samples)
 			}
 			if err != nil {

@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -22,6 +24,8 @@ const (
 	logKept = 89 * 24 * time.Hour
 	// soon is the pause before a poll when the hooks are known to have failed.
 	soon = 5 * time.Second
+	// A page is full with 1,000 events. So many that are not are read in one poll.
+	fullPage, shortPages = 1000, 5
 	// maxInbox stops the reading of the log while the inbox is that long: what
 	// the log has is not lost.
 	maxInbox = 50_000
@@ -32,6 +36,7 @@ type logPlace struct {
 	Link     string `json:"link,omitempty"`   // what the last page ended with
 	Since    int64  `json:"since,omitempty"`  // ms: where to begin without a link
 	ReadUpTo int64  `json:"readUpTo"`         // ms on Okta's clock: all published up to then was taken in
+	Filter   string `json:"filter,omitempty"` // of Link, shortened
 	Broken   int64  `json:"broken,omitempty"` // ms: the log did not reach back to here once
 	Polls    int64  `json:"polls"`
 	Events   int64  `json:"events"`
@@ -91,6 +96,11 @@ func (o *org) rewindLog() error {
 	place.Link, place.Since = "", place.ReadUpTo-logOverlap.Milliseconds()
 	place.Restarts++
 	return o.saveLogPlace(place)
+}
+
+func shortened(filter string) string {
+	sum := sha256.Sum256([]byte(filter))
+	return hex.EncodeToString(sum[:8])
 }
 
 // logRound polls the log and waits for the next time.
@@ -157,8 +167,14 @@ func (o *org) pollLog() (again bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	if filter := shortened(o.logFilter); place.Filter != filter || place.Link != "" && !o.client.Leads(place.Link) {
+		if place.Link != "" { // it asks for other types of events, or another org
+			place.Link, place.Since = "", place.ReadUpTo-logOverlap.Milliseconds()
+		}
+		place.Filter = filter
+	}
 	ctx := okta.WithPriority(o.ctx)
-	restarted := false
+	restarted, short := false, 0
 	for o.ctx.Err() == nil {
 		sizes, err := o.st.Sizes(ctx)
 		if err != nil {
@@ -212,7 +228,10 @@ func (o *org) pollLog() (again bool, err error) {
 		if _, err := o.st.AcceptLog(ctx, place.text(), events, dead); err != nil {
 			return again, unavailable(err)
 		}
-		if page.Items == 0 {
+		if page.Items < fullPage {
+			short++
+		}
+		if page.Items == 0 || short > shortPages { // in a busy org there is always one more
 			return again, nil
 		}
 	}
@@ -233,7 +252,7 @@ func (o *org) restartLog(place logPlace, why error) (logPlace, error) {
 		"since", time.UnixMilli(place.Since).UTC(), "gap", gap, "err", why)
 	var err error
 	if gap {
-		_, err = o.startRun(o.ctx, o.id, Start{Trigger: "log-restart"})
+		err = o.mustRun(Start{Trigger: "log-restart"})
 	} else {
 		err = o.catchUp("log-restart")
 	}

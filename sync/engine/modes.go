@@ -164,7 +164,11 @@ func (o *org) keepSchedule() error {
 	if err != nil || now.Before(next) {
 		return err
 	}
-	if _, err := o.startRun(o.ctx, o.id, Start{Trigger: "schedule"}); err != nil {
+	run, started, err := o.engine.startRun(o.ctx, o.id, Start{Trigger: "schedule"})
+	if err == nil && !started && !covers(run, Start{}) {
+		err = o.setFact("wanted", want(Start{Trigger: "schedule"}))
+	}
+	if err != nil {
 		return err
 	}
 	return o.setFact("scheduled", now.Format(time.RFC3339))

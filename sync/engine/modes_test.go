@@ -208,7 +208,7 @@ func TestVerifyProvesTheDeltas(t *testing.T) {
 	if _, err := r.e.Approve(t.Context(), run.ID); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.o.obey(); err != nil {
+	if err := r.o.obey(""); err != nil {
 		t.Fatal(err)
 	}
 	r.settle()

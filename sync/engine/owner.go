@@ -114,12 +114,21 @@ func (e *Engine) employ(ctx context.Context, group *sync.WaitGroup) error {
 		e.mu.Unlock()
 		group.Go(o.work)
 	}
+	if mark, err := e.store.Mark(ctx); err != nil || mark != e.mark {
+		return err // Redis was wiped meanwhile: what was read of it is no sign of a deletion
+	}
 	e.mu.Lock()
 	e.known = known
 	var gone []*org
 	for id, o := range e.orgs {
 		if known[id] == nil {
 			gone = append(gone, o)
+		}
+	}
+	for id, c := range e.clients {
+		if known[id] == nil {
+			c.Close()
+			delete(e.clients, id)
 		}
 	}
 	e.mu.Unlock()
@@ -160,22 +169,28 @@ func (e *Engine) restoreWiped(ctx context.Context) error {
 	e.mu.Lock()
 	before, known := e.mark, e.known
 	e.mu.Unlock()
-	if before != "" && mark != before {
+	// Another mark than before is another process's, which restored what it knew:
+	// what it did not know may have been deleted before.
+	if before != "" && mark == "" {
 		e.cfg.Log.Error("Redis lost its state: every instance is read in full again; see README, Redis, on persistence", "instances", len(known))
 		for id, settings := range known {
 			st := e.store.Org(id)
-			// Only where it is missing: another process may have been faster, or an operator.
+			// First the run, then the settings without which nobody works on it: a crash between is repeated.
+			if _, _, err := e.startRun(ctx, id, Start{Trigger: "state-lost"}); err != nil {
+				return err
+			}
+			// Only where they are missing: an operator may have been faster.
 			if _, err := st.Instance(ctx); err == nil {
 				continue
 			} else if !errors.Is(err, state.ErrNotFound) {
 				return err
 			}
-			if err := st.SetInstance(ctx, settings); err != nil {
+			if err := st.RestoreInstance(ctx, settings); err != nil {
 				return err
 			}
-			if _, err := e.StartRun(ctx, id, Start{Trigger: "state-lost"}); err != nil {
-				return err
-			}
+		}
+		if err := e.store.SetMark(ctx); err != nil { // at the end: until then all is tried again
+			return err
 		}
 		if mark, err = e.store.Mark(ctx); err != nil {
 			return err
@@ -269,6 +284,5 @@ func (o *org) catchUp(trigger string) error {
 	if full == "" {
 		start.Mode = "full"
 	}
-	_, err = o.startRun(o.ctx, o.id, start)
-	return err
+	return o.mustRun(start)
 }

@@ -44,9 +44,35 @@ func (e *Engine) StartRun(ctx context.Context, instance string, start Start) (Ru
 	if _, err := e.instance(ctx, instance); err != nil {
 		return Run{}, err
 	}
-	run, err := e.startRun(ctx, instance, start)
+	run, started, err := e.startRun(ctx, instance, start)
+	if err == nil && !started && start.Object == "" && start.Trigger != "resync" && !covers(run, start) {
+		err = unavailable(e.store.Org(instance).Want(ctx, want(start))) // behind the one that is running
+	}
 	e.notify()
 	return run, err
+}
+
+// covers tells whether a run that is running does what another was to do.
+func covers(run Run, start Start) bool {
+	return run.Object == "" && run.State == RunRunning && run.Mode == cmp.Or(start.Mode, Modes[0])
+}
+
+// want is a run that is to follow the one that is running, as it is stored.
+func want(start Start) string { return cmp.Or(start.Mode, Modes[0]) + " " + start.Trigger }
+
+// startWanted starts the run that had to wait for another to end.
+func (o *org) startWanted() (string, error) {
+	wanted, err := o.st.Fact(o.ctx, "wanted")
+	if err != nil || wanted == "" {
+		return "", err
+	}
+	mode, trigger, _ := strings.Cut(wanted, " ")
+	run, _, err := o.engine.startRun(o.ctx, o.id, Start{Mode: mode, Trigger: trigger})
+	if err != nil {
+		return "", err
+	}
+	_, err = o.merge(o.ctx, batch{Batch: state.Batch{Delete: []state.Cell{{Hash: "facts", Field: "wanted"}}}})
+	return run.ID, err
 }
 
 // newRunID returns an id that begins with the instance's.
@@ -54,29 +80,32 @@ func (e *Engine) newRunID(instance string) string {
 	return fmt.Sprintf("%s-%s%s", instance, strconv.FormatInt(e.cfg.Clock().UnixMilli(), 36), strconv.FormatInt(36*36+rand.Int64N(35*36*36), 36))
 }
 
-func (e *Engine) startRun(ctx context.Context, instance string, start Start) (Run, error) {
+// startRun starts a run, unless one is running; started tells which it returns.
+func (e *Engine) startRun(ctx context.Context, instance string, start Start) (run Run, started bool, err error) {
 	start.Mode = cmp.Or(start.Mode, Modes[0])
 	if !slices.Contains(Modes, start.Mode) {
-		return Run{}, fmt.Errorf("%w: %.32q; there are %s", ErrUnknownMode, start.Mode, strings.Join(Modes, ", "))
+		return Run{}, false, fmt.Errorf("%w: %.32q; there are %s", ErrUnknownMode, start.Mode, strings.Join(Modes, ", "))
 	}
 	scopes, err := scopesOf(start)
 	if err != nil {
-		return Run{}, err
+		return Run{}, false, err
 	}
-	run := Run{
+	run = Run{
 		ID: e.newRunID(instance), Instance: instance, Mode: start.Mode, Object: start.Object, Force: start.Force,
 		Trigger: start.Trigger, State: RunRunning, StartedAt: e.cfg.Clock().UTC(), Progress: map[string]Progress{},
 	}
 	description, err := json.Marshal(run)
 	if err != nil {
-		return Run{}, err
+		return Run{}, false, err
 	}
 	st := e.store.Org(instance)
 	id, err := st.StartRun(ctx, run.ID, description, scopes)
 	if err != nil {
-		return Run{}, unavailable(err)
+		return Run{}, false, unavailable(err)
 	}
-	return loadRun(ctx, st, id)
+	started = id == run.ID
+	run, err = loadRun(ctx, st, id)
+	return run, started, err
 }
 
 var objectID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,100}$`)
@@ -126,14 +155,22 @@ func scopesOf(start Start) ([]state.Cell, error) {
 	return cells, nil
 }
 
-// startRun starts a run of the org itself.
-func (o *org) startRun(ctx context.Context, instance string, start Start) (Run, error) {
-	return o.engine.startRun(ctx, instance, start)
+// mustRun starts a run of the org itself: at once, or behind the one that is
+// running, of which nobody knows what it read before.
+func (o *org) mustRun(start Start) error {
+	_, started, err := o.engine.startRun(o.ctx, o.id, start)
+	if err != nil || started {
+		return err
+	}
+	if wanted, err := o.st.Fact(o.ctx, "wanted"); err != nil || strings.HasPrefix(wanted, "full ") {
+		return err
+	}
+	return o.setFact("wanted", want(start))
 }
 
 // reconcileRound works on the running run, or waits for one.
 func (o *org) reconcileRound() error {
-	if err := o.obey(); err != nil {
+	if err := o.obey(""); err != nil {
 		return err
 	}
 	if err := o.keepSchedule(); err != nil {
@@ -142,6 +179,11 @@ func (o *org) reconcileRound() error {
 	id, err := o.st.Fact(o.ctx, "run")
 	if err != nil {
 		return err
+	}
+	if id == "" {
+		if id, err = o.startWanted(); err != nil {
+			return err
+		}
 	}
 	if id != "" {
 		// Every list must begin behind the place from which the log is followed.
@@ -249,6 +291,9 @@ func (o *org) reconcile(ctx context.Context, id string) (settling bool, err erro
 			if order, err := o.st.Cell(ctx, "orders", id); err == nil && order == orderCancel {
 				canceled = true
 				stop()
+			}
+			if err := o.obey(id); err != nil && ctx.Err() == nil {
+				o.log.Warn("an order to another run could not be followed yet", "err", err)
 			}
 		}
 	}
@@ -358,7 +403,10 @@ func (r *reconciling) read(ctx context.Context, cell state.Cell) {
 	r.mu.Lock()
 	stopped := r.dropped[family]
 	r.mu.Unlock()
-	if stopped {
+	if stopped { // what the lists of the org, or pages under way, still bring of it
+		if _, err := r.merge(ctx, batch{Batch: state.Batch{Delete: []state.Cell{cell}}}); err != nil {
+			pause(ctx)
+		}
 		return
 	}
 	t := r.tallies[family]
@@ -545,7 +593,10 @@ func (r *reconciling) end(ctx context.Context) error {
 		reasons = append(reasons, err.Error())
 	}
 	slices.Sort(reasons)
-	facts := []state.Cell{{Hash: "facts", Field: "denied", Value: strings.Join(slices.Compact(reasons), "; ")}}
+	var facts []state.Cell
+	if len(reasons) > 0 || run.Object == "" && run.Mode != "incremental" { // else it did not read what was denied
+		facts = []state.Cell{{Hash: "facts", Field: "denied", Value: strings.Join(slices.Compact(reasons), "; ")}}
+	}
 	held, err := r.st.HeldCount(ctx, run.ID)
 	if err != nil {
 		return unavailable(err)
@@ -573,7 +624,7 @@ func (o *org) endRun(ctx context.Context, run Run, facts ...state.Cell) error {
 	if run.State != RunSettling {
 		ended := o.cfg.Clock().UTC()
 		run.EndedAt = &ended
-		b.Delete = []state.Cell{{Hash: "facts", Field: "run"}, {Hash: "orders", Field: run.ID}}
+		b.Delete = []state.Cell{{Hash: "facts", Field: "run"}}
 	}
 	text, err := json.Marshal(run)
 	if err != nil {

@@ -67,6 +67,12 @@ func (c *Client) Log(ctx context.Context, since time.Time, filter, link string) 
 	return p, nil
 }
 
+// Leads tells whether a next link leads to the client's org.
+func (c *Client) Leads(link string) bool {
+	_, err := c.localPath(link)
+	return err == nil
+}
+
 // IsLinkRefused tells whether Okta does not know the place in the log any more:
 // it is too old, or the log was moved.
 func IsLinkRefused(err error) bool {
