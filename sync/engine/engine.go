@@ -195,8 +195,9 @@ type Engine struct {
 
 	changed chan struct{} // an instance was registered, or a run started
 	mu      sync.Mutex
-	orgs    map[string]*org    // those that this process owns
-	known   map[string][]byte  // all instances, and their settings
+	orgs    map[string]*org   // those that this process owns
+	known   map[string][]byte // all instances, and their settings
+	knownAt time.Time
 	mark    string             // as the store had it
 	clients map[string]*client // of the orgs that were at work here last
 

@@ -118,7 +118,7 @@ func (e *Engine) employ(ctx context.Context, group *sync.WaitGroup) error {
 		return err // Redis was wiped meanwhile: what was read of it is no sign of a deletion
 	}
 	e.mu.Lock()
-	e.known = known
+	e.known, e.knownAt = known, time.Now()
 	var gone []*org
 	for id, o := range e.orgs {
 		if known[id] == nil {
@@ -168,10 +168,12 @@ func (e *Engine) restoreWiped(ctx context.Context) error {
 	}
 	e.mu.Lock()
 	before, known := e.mark, e.known
+	fresh := time.Since(e.knownAt) < e.cfg.Lease
 	e.mu.Unlock()
-	// Another mark than before is another process's, which restored what it knew:
-	// what it did not know may have been deleted before.
-	if before != "" && mark == "" {
+	// Another mark than before is another process's, which restores what it knows, or
+	// that of a first registration. A process that slept meanwhile knows instances
+	// that may have been deleted since: it restores nothing.
+	if before != "" && (mark == "" || mark != before && fresh) {
 		e.cfg.Log.Error("Redis lost its state: every instance is read in full again; see README, Redis, on persistence", "instances", len(known))
 		for id, settings := range known {
 			st := e.store.Org(id)
