@@ -19,6 +19,7 @@
 //	brake                hash: kind → day, records that vanished unannounced on it
 //	refresh              hash: what to read again → version to exceed, source, cause
 //	due                  sorted set: the same by the time of the next try, ms
+//	unanswered           sorted set: the same by the oldest event that asked for it, ms
 //	changes              stream: transitions of records (id, b before, a after, t as of, s source, c cause)
 //	cursors              hash: inbox → last entry taken in; log → place in the System Log
 //	facts                hash: everyone, the group's id; run, the one that is running; full, whole;

@@ -106,6 +106,19 @@ func (o *Org) Cell(ctx context.Context, hash, field string) (string, error) {
 	return v, err
 }
 
+// Cells reads fields of a hash, in their order; "" for what is not there.
+func (o *Org) Cells(ctx context.Context, hash string, fields []string) ([]string, error) {
+	values, err := o.rdb.HMGet(ctx, o.key(hash), fields...).Result()
+	if err != nil {
+		return nil, err
+	}
+	texts := make([]string, len(values))
+	for i, v := range values {
+		texts[i], _ = v.(string)
+	}
+	return texts, nil
+}
+
 // Order asks the owner to do something with a run.
 func (o *Org) Order(ctx context.Context, run, what string) error {
 	return o.rdb.HSet(ctx, o.key("orders"), run, what).Err()

@@ -117,7 +117,7 @@ func Open(ctx context.Context, url string) (*Store, error) {
 	owner := *opts
 	owner.OnConnect = s.sameServer
 	s.owner = redis.NewClient(&owner)
-	if err := s.Ping(ctx); err != nil {
+	if err := s.loaded(ctx); err != nil {
 		s.Close()
 		return nil, fmt.Errorf("no answer of Redis at %s: check OKTASYNC_REDIS_URL and that it runs: %w", opts.Addr, err)
 	}
@@ -171,6 +171,24 @@ func (s *Store) Embedded() bool { return s.mini != nil }
 
 // Ping returns nil when Redis answers.
 func (s *Store) Ping(ctx context.Context) error { return s.rdb.Ping(ctx).Err() }
+
+// maxLoad is how long a start waits for a Redis that reads its files.
+const maxLoad = time.Minute
+
+// loaded is Ping, but waits while Redis reads its files.
+func (s *Store) loaded(ctx context.Context) error {
+	for deadline := time.Now().Add(maxLoad); ; {
+		err := s.Ping(ctx)
+		if err == nil || !strings.HasPrefix(err.Error(), "LOADING") || time.Now().After(deadline) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
 
 // Close ends the connections.
 func (s *Store) Close() error {
@@ -323,6 +341,8 @@ func refusal(err error) error {
 		return err
 	case strings.HasPrefix(err.Error(), "FENCED"):
 		return ErrFenced
+	case strings.HasPrefix(err.Error(), "GONE"):
+		return ErrNotFound
 	case strings.HasPrefix(err.Error(), "ERR "):
 		return fmt.Errorf("%w: %w", ErrRefused, err)
 	}
@@ -717,7 +737,12 @@ func parseAsk(target, text string) Ask {
 
 // NextDue returns when the first ask is due, in ms; false without asks.
 func (o *Org) NextDue(ctx context.Context) (int64, bool, error) {
-	first, err := o.rdb.ZRangeWithScores(ctx, o.key("due"), 0, 0).Result()
+	return o.lowest(ctx, "due")
+}
+
+// lowest returns the lowest score of a sorted set; false if it is empty.
+func (o *Org) lowest(ctx context.Context, set string) (int64, bool, error) {
+	first, err := o.rdb.ZRangeWithScores(ctx, o.key(set), 0, 0).Result()
 	if err != nil || len(first) == 0 {
 		return 0, false, err
 	}
@@ -735,6 +760,12 @@ func (o *Org) Asked(ctx context.Context) ([]Ask, error) {
 		asks = append(asks, parseAsk(target, text))
 	}
 	return asks, nil
+}
+
+// Unanswered returns the time in ms of the oldest event after which something is
+// still to be read again; false if nothing is.
+func (o *Org) Unanswered(ctx context.Context) (int64, bool, error) {
+	return o.lowest(ctx, "unanswered")
 }
 
 // IsAsked tells whether the target is to be read again.
@@ -771,11 +802,12 @@ func (o *Org) Sizes(ctx context.Context) (Sizes, error) {
 // StartRun starts a run with the scopes to read, by family, unless one is
 // running. It returns the id of the run that is running now.
 func (o *Org) StartRun(ctx context.Context, id string, description []byte, scopes []Cell) (string, error) {
-	args := []any{id, description, keepRuns}
+	args := []any{id, description, keepRuns, o.token}
 	for _, c := range scopes {
 		args = append(args, strings.TrimPrefix(c.Hash, "pending:"), c.Field)
 	}
-	return startScript.Run(ctx, o.rdb, []string{o.prefix}, args...).Text()
+	running, err := startScript.Run(ctx, o.rdb, []string{o.prefix}, args...).Text()
+	return running, refusal(err)
 }
 
 // Run returns the description of a run, or ErrNotFound.

@@ -6,9 +6,10 @@
 --       4 token of the owner and 5 the new place in the log, both of a log page only,
 --       6 number of events; then uuid, type, ms it took to come, body of each;
 --       then event, reason of each dead letter
--- Returns: number of events that were new.
+-- Returns: number of events that were new; GONE if the instance was deleted.
 
 local prefix, source = KEYS[1], ARGV[1]
+if redis.call('EXISTS', prefix .. 'instance') == 0 then return redis.error_reply('GONE no such instance') end
 if ARGV[5] ~= '' then
   if (redis.call('HGET', prefix .. 'facts', 'fence') or '') ~= ARGV[4] then
     return redis.error_reply('FENCED another process works for the instance')

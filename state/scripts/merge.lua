@@ -228,6 +228,7 @@ local function replace(old, new)
     redis.call('HSET', prefix .. 'facts', 'everyone', everyoneID)
     redis.call('HSET', prefix .. 'refresh', 'everyone', num(2 * meta.asOf) .. ' ' .. meta.source .. ' ' .. meta.cause)
     redis.call('ZADD', prefix .. 'due', 0, 'everyone')
+    redis.call('ZADD', prefix .. 'unanswered', 'LT', num(meta.asOf), 'everyone')
   end
 
   local after = new and snapshot(new) or nil
@@ -268,6 +269,8 @@ end
 
 local function ask(target, exceed)
   if version(target) > exceed then return end
+  -- A newer ask takes the place of an older one; how long it waits stays known.
+  redis.call('ZADD', prefix .. 'unanswered', 'LT', num(math.floor(exceed / 2)), target)
   local old = exceeds(target)
   if old and old >= exceed then return end
   redis.call('HSET', prefix .. 'refresh', target, num(exceed) .. ' ' .. meta.source .. ' ' .. meta.cause)
@@ -279,6 +282,7 @@ local function strike(target, v)
   if exceed and (v or version(target)) > exceed then
     redis.call('HDEL', prefix .. 'refresh', target)
     redis.call('ZREM', prefix .. 'due', target)
+    redis.call('ZREM', prefix .. 'unanswered', target)
   end
 end
 
@@ -556,6 +560,7 @@ if control.everyone then
   if cursor == '0' then
     redis.call('HDEL', prefix .. 'refresh', 'everyone')
     redis.call('ZREM', prefix .. 'due', 'everyone')
+    redis.call('ZREM', prefix .. 'unanswered', 'everyone')
   end
 end
 settleUsers()

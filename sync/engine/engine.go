@@ -265,7 +265,11 @@ func (e *Engine) Accept(ctx context.Context, instance string, d okta.Delivery) e
 	if err := e.room(ctx); err != nil {
 		return err
 	}
-	if _, err := e.store.Org(instance).Accept(ctx, events, dead); err != nil {
+	_, err = e.store.Org(instance).Accept(ctx, events, dead)
+	if errors.Is(err, state.ErrNotFound) {
+		return fmt.Errorf("%w: %s", ErrUnknownInstance, instance)
+	}
+	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	return nil

@@ -236,7 +236,7 @@ func (o *org) settle(ctx context.Context, run Run) (bool, error) {
 	case order == orderCancel:
 		return false, o.cancel(ctx, run.ID)
 	}
-	caught, err := o.caughtUp(ctx, run.ReadUntil)
+	caught, err := caughtUp(ctx, o.st, run.ReadUntil.UnixMilli())
 	if err != nil {
 		return false, err
 	}
@@ -274,12 +274,12 @@ func (o *org) settle(ctx context.Context, run Run) (bool, error) {
 		if err != nil {
 			return unavailable(err)
 		}
+		still, err := o.st.Cells(ctx, "held:"+run.ID, ids)
+		if err != nil {
+			return unavailable(err)
+		}
 		for i, id := range ids {
-			text, err := o.st.Cell(ctx, "held:"+run.ID, id)
-			if err != nil {
-				return unavailable(err)
-			}
-			if text == "" {
+			if still[i] == "" {
 				continue
 			}
 			if h := part[id]; !parts[i].Present && h.Present && o.hidden(ctx, id) {
@@ -353,11 +353,6 @@ func (o *org) onlySilent(id string, now state.Part, h held) bool {
 		return objects
 	}
 	return reflect.DeepEqual(strip(now), strip(then))
-}
-
-// caughtUp tells whether all that was published up to a time is in the graph.
-func (o *org) caughtUp(ctx context.Context, with time.Time) (bool, error) {
-	return caughtUp(ctx, o.st, with.UnixMilli())
 }
 
 // noteWhole keeps that the graph has become whole.

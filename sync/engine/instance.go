@@ -15,7 +15,6 @@ import (
 
 	"github.com/oktasync/oktasync/state"
 	"github.com/oktasync/oktasync/sync/convert"
-	"github.com/oktasync/oktasync/sync/record"
 )
 
 // sealer keeps secrets from whoever can read the store.
@@ -292,16 +291,8 @@ func caughtUp(ctx context.Context, st *state.Org, ms int64) (bool, error) {
 	if err != nil || sizes.Inbox > 0 {
 		return false, err
 	}
-	asked, err := st.Asked(ctx)
-	if err != nil {
-		return false, err
-	}
-	for _, a := range asked {
-		if record.Version(a.Exceed).Millis() <= ms {
-			return false, nil
-		}
-	}
-	return true, nil
+	oldest, any, err := st.Unanswered(ctx)
+	return err == nil && (!any || oldest > ms), err
 }
 
 // Runs returns the kept runs, newest first.

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -160,8 +161,9 @@ func (o *org) awaited() (time.Time, error) {
 
 // pollLog takes in what the log has got since the last time, page by page. The
 // place moves in the same step that stores what a page brought. It tells
-// whether to poll again soon: hooks failed to deliver, or Okta did for now. What Okta refuses is no
-// error: it is told in the place, and tried again at the next poll.
+// whether to poll again soon: hooks failed to deliver, or Okta failed for now.
+// What Okta refuses is no error: it is told in the place, and tried again at
+// the next poll.
 func (o *org) pollLog() (again bool, err error) {
 	place, err := o.logPlace()
 	if err != nil {
@@ -183,9 +185,15 @@ func (o *org) pollLog() (again bool, err error) {
 		if sizes.Inbox > maxInbox || o.paused.Load() {
 			return again, nil
 		}
+		if place.Link == "" && place.Since < o.now().Add(-logKept).UnixMilli() {
+			// Okta would answer from where the log begins now, without a word of the gap.
+			if place, err = o.restartLog(place, errForgotten); err != nil {
+				return again, err
+			}
+		}
 		page, err := o.client.Log(ctx, time.UnixMilli(place.Since), o.logFilter, place.Link)
 		switch {
-		case okta.IsLinkRefused(err) && !restarted && (place.Link != "" || place.Since < o.now().Add(-logKept).UnixMilli()):
+		case okta.IsLinkRefused(err) && !restarted && place.Link != "":
 			restarted = true // once: what is refused then is not the place
 			if place, err = o.restartLog(place, err); err != nil {
 				return again, err
@@ -237,6 +245,8 @@ func (o *org) pollLog() (again bool, err error) {
 	}
 	return again, nil
 }
+
+var errForgotten = errors.New("Okta keeps the System Log for 90 days, and the place is older")
 
 // restartLog begins again where the place cannot be gone on from. What changed
 // meanwhile is read; all of it, if the log does not reach back far enough.

@@ -164,7 +164,7 @@ func (o *org) keepSchedule() error {
 	if err != nil || now.Before(next) {
 		return err
 	}
-	run, started, err := o.engine.startRun(o.ctx, o.id, Start{Trigger: "schedule"})
+	run, started, err := o.engine.startRun(o.ctx, o.st, o.id, Start{Trigger: "schedule"})
 	if err == nil && !started && !covers(run, Start{}) {
 		err = o.setFact("wanted", want(Start{Trigger: "schedule"}))
 	}

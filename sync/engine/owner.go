@@ -178,7 +178,7 @@ func (e *Engine) restoreWiped(ctx context.Context) error {
 		for id, settings := range known {
 			st := e.store.Org(id)
 			// First the run, then the settings without which nobody works on it: a crash between is repeated.
-			if _, _, err := e.startRun(ctx, id, Start{Trigger: "state-lost"}); err != nil {
+			if _, _, err := e.startRun(ctx, st, id, Start{Trigger: "state-lost"}); err != nil {
 				return err
 			}
 			// Only where they are missing: an operator may have been faster.

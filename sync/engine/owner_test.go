@@ -381,16 +381,7 @@ func TestStopHandsOver(t *testing.T) {
 // registers what it knew, and reads it in full. No reader can miss that.
 func TestWipedRedisIsWholeAgain(t *testing.T) {
 	t.Parallel()
-	server := durable(t)
-	sim := startSim(t, oktasim.Config{Seed: 65, Users: 30, Groups: 8, Apps: 6})
-	w := watcher(t, server.URL)
-	r := startReplica(t, server.URL, "replica")
-	defer func() { r.halt() }()
-	register(t, w, sim, "acme")
-	if _, err := w.StartRun(t.Context(), "acme", Start{Trigger: "test"}); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "a whole graph", 30*time.Second, isWhole(t, w, "acme"))
+	server, sim, w := atWork(t, 65)
 	position, err := w.LastPosition(t.Context(), "acme")
 	if err != nil {
 		t.Fatal(err)
@@ -418,16 +409,7 @@ func TestWipedRedisIsWholeAgain(t *testing.T) {
 // may have lost is made up for.
 func TestRestartedRedisIsRepaired(t *testing.T) {
 	t.Parallel()
-	server := durable(t)
-	sim := startSim(t, oktasim.Config{Seed: 66, Users: 30, Groups: 8, Apps: 6})
-	w := watcher(t, server.URL)
-	r := startReplica(t, server.URL, "replica")
-	defer func() { r.halt() }()
-	register(t, w, sim, "acme")
-	if _, err := w.StartRun(t.Context(), "acme", Start{Trigger: "test"}); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "a whole graph", 30*time.Second, isWhole(t, w, "acme"))
+	server, sim, w := atWork(t, 66)
 	before := status(t, w, "acme")
 	server.Kill()
 	sim.Mutate(30) // no hook can bring them
@@ -527,6 +509,22 @@ func TestNearlyFullRedisRefusesEvents(t *testing.T) {
 	if err := w.Accept(t.Context(), "acme", d); err != nil {
 		t.Error(err)
 	}
+}
+
+// atWork returns a Redis on which a replica works for an instance, acme, whose graph is whole.
+func atWork(t *testing.T, seed int64) (*statetest.Server, *oktasim.Org, *Engine) {
+	t.Helper()
+	server := durable(t)
+	sim := startSim(t, oktasim.Config{Seed: seed, Users: 30, Groups: 8, Apps: 6})
+	w := watcher(t, server.URL)
+	r := startReplica(t, server.URL, "replica")
+	t.Cleanup(r.halt)
+	register(t, w, sim, "acme")
+	if _, err := w.StartRun(t.Context(), "acme", Start{Trigger: "test"}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a whole graph", 30*time.Second, isWhole(t, w, "acme"))
+	return server, sim, w
 }
 
 // A deleted instance is gone, whatever its owner had in hand; registered again it begins anew.

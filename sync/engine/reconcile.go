@@ -44,7 +44,7 @@ func (e *Engine) StartRun(ctx context.Context, instance string, start Start) (Ru
 	if _, err := e.instance(ctx, instance); err != nil {
 		return Run{}, err
 	}
-	run, started, err := e.startRun(ctx, instance, start)
+	run, started, err := e.startRun(ctx, e.store.Org(instance), instance, start)
 	if err == nil && !started && start.Object == "" && start.Trigger != "resync" && !covers(run, start) {
 		err = unavailable(e.store.Org(instance).Want(ctx, want(start))) // behind the one that is running
 	}
@@ -67,7 +67,7 @@ func (o *org) startWanted() (string, error) {
 		return "", err
 	}
 	mode, trigger, _ := strings.Cut(wanted, " ")
-	run, _, err := o.engine.startRun(o.ctx, o.id, Start{Mode: mode, Trigger: trigger})
+	run, _, err := o.engine.startRun(o.ctx, o.st, o.id, Start{Mode: mode, Trigger: trigger})
 	if err != nil {
 		return "", err
 	}
@@ -81,7 +81,8 @@ func (e *Engine) newRunID(instance string) string {
 }
 
 // startRun starts a run, unless one is running; started tells which it returns.
-func (e *Engine) startRun(ctx context.Context, instance string, start Start) (run Run, started bool, err error) {
+// With the state of an owner it is refused once another process took over.
+func (e *Engine) startRun(ctx context.Context, st *state.Org, instance string, start Start) (run Run, started bool, err error) {
 	start.Mode = cmp.Or(start.Mode, Modes[0])
 	if !slices.Contains(Modes, start.Mode) {
 		return Run{}, false, fmt.Errorf("%w: %.32q; there are %s", ErrUnknownMode, start.Mode, strings.Join(Modes, ", "))
@@ -98,7 +99,6 @@ func (e *Engine) startRun(ctx context.Context, instance string, start Start) (ru
 	if err != nil {
 		return Run{}, false, err
 	}
-	st := e.store.Org(instance)
 	id, err := st.StartRun(ctx, run.ID, description, scopes)
 	if err != nil {
 		return Run{}, false, unavailable(err)
@@ -158,7 +158,7 @@ func scopesOf(start Start) ([]state.Cell, error) {
 // mustRun starts a run of the org itself: at once, or behind the one that is
 // running, of which nobody knows what it read before.
 func (o *org) mustRun(start Start) error {
-	_, started, err := o.engine.startRun(o.ctx, o.id, start)
+	_, started, err := o.engine.startRun(o.ctx, o.st, o.id, start)
 	if err != nil || started {
 		return err
 	}
@@ -418,8 +418,7 @@ func (r *reconciling) read(ctx context.Context, cell state.Cell) {
 	ctx = okta.WithCounter(ctx, &t.counter)
 	var err error
 	if record.IsScope(target) || target == string(record.AccountScope) {
-		delay := r.cfg.ListAllowance
-		err = r.list(ctx, &listing{scope: record.Scope(target), cause: cause, delay: delay, cell: &cell, tally: t, run: r, judgement: judged})
+		err = r.list(ctx, &listing{scope: record.Scope(target), cause: cause, delay: r.cfg.ListAllowance, cell: &cell, tally: t, run: r, judgement: judged})
 	} else {
 		exceed := record.AsEvent(r.now().Add(-r.cfg.ListAllowance).UnixMilli())
 		if _, err = r.readTarget(ctx, state.Ask{Target: target, Exceed: int64(exceed)}, cause, judged); err == nil {
