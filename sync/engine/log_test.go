@@ -3,6 +3,7 @@ package engine
 import (
 	"encoding/json"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -63,12 +64,16 @@ func TestLogAndHooksTellTheSameOnce(t *testing.T) {
 	}
 	var sum Coverage
 	for _, c := range status.Coverage {
+		sum.HookDelayMax = max(sum.HookDelayMax, c.HookDelayMax)
 		sum.Hook += c.Hook
 		sum.Log += c.Log
 		sum.Late += c.Late
 	}
 	if int(sum.Hook+sum.Late) != len(events) || sum.Hook < 60 || sum.Late < 40 {
 		t.Errorf("coverage: %d by hook first, %d by the log, %d by hook afterwards, of %d events", sum.Hook, sum.Log, sum.Late, len(events))
+	}
+	if sum.HookDelayMax < 60_000 { // they were delivered a minute after the last change
+		t.Errorf("hooks came %d ms late at most", sum.HookDelayMax)
 	}
 	if c := status.Coverage["user.account.update_profile"]; !c.HookEligible || c.Log > 0 && c.LogDelayMax == 0 {
 		t.Errorf("coverage of user.account.update_profile: %+v", c)
@@ -171,5 +176,102 @@ func TestLogFilterHasEveryType(t *testing.T) {
 				t.Errorf("%s would be read, by %s", loud, term)
 			}
 		}
+	}
+}
+
+// A rate-limit event by hook, and a failed delivery in the log, bring the next
+// poll forward; so does an answer that failed for now.
+func TestWhatEndangersHooksBringsThePollForward(t *testing.T) {
+	r := known(t, oktasim.Config{Seed: 25, Users: 5, Groups: 2, Apps: 2})
+	behind := func() bool {
+		select {
+		case <-r.o.behind:
+			return true
+		default:
+			return false
+		}
+	}
+	poll := func() bool {
+		t.Helper()
+		again, err := r.o.pollLog()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return again
+	}
+	poll()
+	behind()
+	r.deliver(must(t)(r.org.UpdateProfile(r.org.UserIDs("ACTIVE")[0], map[string]any{"title": "New"}))...)
+	r.takeIn()
+	if behind() {
+		t.Error("an ordinary event brings the poll forward")
+	}
+	r.deliver(r.org.Emit("system.org.rate_limit.warning", "Bucket", "b"))
+	r.takeIn()
+	if !behind() {
+		t.Error("a rate-limit event does not bring the poll forward")
+	}
+	if poll() {
+		t.Error("nothing failed, and the poll is to be repeated soon")
+	}
+	nobody := httptest.NewServer(http.NotFoundHandler())
+	nobody.Close()
+	sender := r.org.NewSender(oktasim.Hook{URL: nobody.URL, Secret: "a secret of nobody's"}, oktasim.Faults{})
+	if err := sender.Deliver(t.Context(), must(t)(r.org.UpdateProfile(r.org.UserIDs("ACTIVE")[0], map[string]any{"title": "Newer"}))); err == nil {
+		t.Fatal("delivered to nobody")
+	}
+	r.clock.Advance(time.Minute)
+	if !poll() {
+		t.Error("a failed delivery is in the log, and the next poll is not brought forward")
+	}
+	if poll() {
+		t.Error("it is brought forward for ever")
+	}
+	r.org.FailNext(20, "/api/v1/logs", oktasim.Fault{Status: 503})
+	if !poll() {
+		t.Error("Okta failed for now, and the next poll is not brought forward")
+	}
+}
+
+// A place in the log from before what Okta keeps is not gone on from, though
+// Okta would answer: everything is read.
+func TestSilentGapOfTheLogIsFound(t *testing.T) {
+	r := known(t, oktasim.Config{Seed: 26, Users: 5, Groups: 2, Apps: 2})
+	r.poll()
+	if err := r.o.rewindLog(); err != nil { // as after a restart of Redis
+		t.Fatal(err)
+	}
+	r.clock.Advance(100 * 24 * time.Hour) // Okta takes a since of up to 180 days
+	r.poll()
+	runs, err := r.e.Runs(t.Context(), r.id)
+	if err != nil || runs[0].Trigger != "log-restart" || runs[0].Mode != "full" {
+		t.Errorf("runs %+v, %v", runs, err)
+	}
+}
+
+// What an old event asked for is not forgotten over a newer one on the same object.
+func TestCaughtUpMindsTheOldestAsk(t *testing.T) {
+	r := known(t, oktasim.Config{Seed: 27, Users: 5, Groups: 2, Apps: 2})
+	user := r.org.UserIDs("ACTIVE")[0]
+	caught := func(with time.Time) bool {
+		t.Helper()
+		is, err := caughtUp(t.Context(), r.o.st, with.UnixMilli())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return is
+	}
+	r.deliver(must(t)(r.org.UpdateProfile(user, map[string]any{"title": "First"}))...)
+	moment := r.clock.Now().Add(time.Second)
+	r.clock.Advance(2 * time.Minute)
+	r.deliver(must(t)(r.org.UpdateProfile(user, map[string]any{"title": "Second"}))...)
+	r.takeIn()
+	r.poll()
+	if caught(moment) {
+		t.Error("caught up though the user was not read")
+	}
+	r.settle()
+	if !caught(moment) {
+		t.Error("not caught up though all was read")
 	}
 }

@@ -281,6 +281,9 @@ func TestStalledOwnerIsFenced(t *testing.T) {
 			t.Errorf("%s of the old owner: %v", what, err)
 		}
 	}
+	if _, err := st.Owned("a").StartRun(ctx, "acme-late", []byte(`{}`), nil); err != state.ErrFenced {
+		t.Errorf("the old owner started a run: %v", err)
+	}
 	if take("a", time.Minute) {
 		t.Error("the old owner took the lease back")
 	}
@@ -548,6 +551,9 @@ func TestDeletedInstanceStaysDeleted(t *testing.T) {
 	case <-old.stopped:
 	case <-time.After(20 * time.Second):
 		t.Fatal("the owner goes on")
+	}
+	if err := w.Accept(t.Context(), "acme", okta.Delivery{Events: []okta.Event{{UUID: "u", Type: "x", Published: time.Now()}}}); !errors.Is(err, ErrUnknownInstance) {
+		t.Errorf("an event for what was deleted: %v", err)
 	}
 	keys, err := rawRedis(t, server.URL).Keys(t.Context(), "oktasync:{acme}:*").Result()
 	if err != nil || len(keys) > 0 {
