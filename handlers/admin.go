@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"net/http"
-	"regexp"
 
 	"github.com/labstack/echo/v4"
 
@@ -55,15 +54,9 @@ func (a *api) run(c echo.Context) error {
 	return c.JSON(http.StatusOK, run)
 }
 
-// objectForm is the form of what a resync may be limited to. The engine knows
-// which kinds there are.
-var objectForm = regexp.MustCompile(`^[a-z]{1,20}(/[A-Za-z0-9._-]{1,100}){0,2}$`)
-
-const objectRule = "the id of a record or scope, as user/00u…, member/00g…/00u…, members/00g…, users, groups or apps"
-
 type resyncRequest struct {
 	Mode   string `json:"mode" validate:"omitempty,mode"`
-	Object string `json:"object" validate:"omitempty,max=256,object"`
+	Object string `json:"object" validate:"omitempty,max=256"`
 	Force  bool   `json:"force"`
 }
 

@@ -93,7 +93,7 @@ func problemOf(err error) problem {
 		return problem{Status: http.StatusNotFound,
 			Detail: "no such dead letter; GET /admin/instances/{id}/dead-letters lists those that are kept"}
 	case errors.Is(err, engine.ErrUnknownObject):
-		const detail = "object must be " + objectRule
+		const detail = "object must be the id of a record or scope, as user/00u…, member/00g…/00u…, members/00g…, users, groups or apps"
 		return problem{Status: http.StatusBadRequest, Detail: detail, Errors: []fieldError{{"object", detail}}}
 	case errors.As(err, &busy):
 		return problem{Status: http.StatusConflict, Detail: busy.Error()}

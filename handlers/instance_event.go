@@ -154,8 +154,7 @@ func newValidator() *validator.Validate {
 		"instanceid":  instanceID.MatchString,
 		"headervalue": func(s string) bool { return printable(s) && strings.TrimSpace(s) == s },
 		"mode":        func(s string) bool { return slices.Contains(engine.Modes, s) },
-		"object":      objectForm.MatchString,
-		"letter":      letterForm.MatchString,
+		"letter":      engine.LetterForm.MatchString,
 	} {
 		if err := v.RegisterValidation(tag, func(f validator.FieldLevel) bool { return ok(f.Field().String()) }); err != nil {
 			panic(err) // a tag of ours that validator refuses
@@ -197,8 +196,6 @@ func rule(f validator.FieldError) string {
 		return "must be printable ASCII without space at its ends: it is sent as a header"
 	case "mode":
 		return "must be one of: " + strings.Join(engine.Modes, ", ")
-	case "object":
-		return "must be " + objectRule
 	case "letter":
 		return "must be the id of a dead letter"
 	default:

@@ -53,7 +53,7 @@ var (
 	problemMetric = description("problem", "1 while something keeps the instance from working; GET /admin/instances says what.")
 	inboxMetric   = description("inbox_events", "Accepted events not yet applied.")
 	refreshMetric = description("refresh_objects", "Objects to read again.")
-	recordMetric  = description("records", "Records by kind, those of deleted objects that are still remembered included.", "kind")
+	recordMetric  = description("records", "Records that are present, by kind.", "kind")
 	heldMetric    = description("held_records", "Deletes, or changes of a verify, that await approval.")
 
 	deadMetric    = description("dead_letters_kept", "Events that could not be understood and are kept.")

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"regexp"
 	"strconv"
 
 	"github.com/labstack/echo/v4"
@@ -45,9 +44,6 @@ func (a *api) decide(what string, order func(ctx context.Context, run string) (e
 	}
 }
 
-// letterForm is the form of a dead letter's id.
-var letterForm = regexp.MustCompile(`^[0-9]{1,20}-[0-9]{1,20}$`)
-
 // How many dead letters one answer lists, and one replay may name.
 const (
 	someLetters = 100
@@ -63,7 +59,7 @@ func (a *api) deadLetters(c echo.Context) error {
 	}
 	var wrong []fieldError
 	after := c.QueryParam("after")
-	if after != "" && !letterForm.MatchString(after) {
+	if after != "" && !engine.LetterForm.MatchString(after) {
 		wrong = append(wrong, fieldError{"after", "after must be the id of a dead letter"})
 	}
 	limit := someLetters
@@ -90,9 +86,6 @@ func (a *api) deadLetter(c echo.Context) error {
 		return err
 	}
 	letter := c.Param("letter")
-	if !letterForm.MatchString(letter) {
-		return engine.ErrUnknownLetter
-	}
 	l, err := a.engine.DeadLetter(c.Request().Context(), id, letter)
 	if err != nil {
 		return fmt.Errorf("read dead letter %s of %s: %w", letter, id, err)

@@ -153,7 +153,7 @@ func checkSchedule(expression string) error {
 func (k keeping) into(cfg *engine.Config) {
 	cfg.Schedule = k.ReconcileSchedule
 	cfg.LogInterval = k.LogPollInterval
-	cfg.DeleteRatio = max(k.MaxDeleteRatio, 1e-12) // 0 would be the engine's default
+	cfg.DeleteRatio = k.MaxDeleteRatio
 	cfg.Lease = k.Lease
 }
 

@@ -72,7 +72,7 @@ func warn(ctx context.Context, w world, eng *engine.Engine) {
 		w.log.Warn("whether Redis keeps what it is told could not be found out", "err", err)
 	}
 	for _, warning := range health.Warnings {
-		w.log.Warn("Redis endangers what this service promises; see /healthz", "warning", warning)
+		w.log.Warn("something endangers what this service promises; see /healthz", "warning", warning)
 	}
 }
 

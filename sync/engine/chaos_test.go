@@ -84,7 +84,7 @@ func newShard(t *testing.T) *shard {
 	}
 	t.Cleanup(redis.Stop)
 	s := &shard{t: t, redis: redis, clock: newFileClock(t)}
-	if s.e, err = New(context.Background(), Config{RedisURL: redis.URL, SecretKey: make([]byte, 32), AllowInsecure: true, Clock: s.clock.now}); err != nil {
+	if s.e, err = New(context.Background(), Config{RedisURL: redis.URL, SecretKey: make([]byte, 32), AllowInsecure: true, DeleteRatio: 0.2, Clock: s.clock.now}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.e.Close() })
@@ -197,7 +197,7 @@ func obeyParent(what, id string, args []string, orgs map[string]*org, clock func
 		if err != nil {
 			return "", err
 		}
-		e, err := New(ctx, Config{RedisURL: os.Getenv(workerVar), SecretKey: make([]byte, 32), AllowInsecure: true,
+		e, err := New(ctx, Config{RedisURL: os.Getenv(workerVar), SecretKey: make([]byte, 32), AllowInsecure: true, DeleteRatio: 0.2,
 			Clock: func() time.Time { return clock().Add(skew) }})
 		if err != nil {
 			return "", err

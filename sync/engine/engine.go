@@ -10,8 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/adhocore/gronx"
-
 	"github.com/oktasync/oktasync/state"
 	"github.com/oktasync/oktasync/sync/okta"
 )
@@ -47,7 +45,7 @@ type InstanceStatus struct {
 	Refreshes   int64            `json:"refreshes"`   // objects to read again
 	DeadLetters int64            `json:"deadLetters"` // events that could not be understood
 	Changes     int64            `json:"changes"`     // kept in the changes stream
-	Records     map[string]int64 `json:"records"`     // by kind, tombstones included
+	Records     map[string]int64 `json:"records"`     // that are present, by kind
 	LastRun     *Run             `json:"lastRun,omitempty"`
 	Problem     string           `json:"problem,omitempty"` // what keeps the instance from working, and the remedy
 
@@ -159,8 +157,8 @@ type Config struct {
 	ReadMargin    time.Duration    // default 1s
 	ListAllowance time.Duration    // default 30s
 	LogInterval   time.Duration    // between polls of the System Log, default 60s
-	DeleteRatio   float64          // of a kind's records that may vanish unannounced in a day, default 0.2
-	Schedule      string           // cron, UTC: starts full reconciles; empty: none
+	DeleteRatio   float64          // of a kind's records that may vanish unannounced in a day; ten always may
+	Schedule      string           // cron, UTC, one that gronx.IsValid: starts full reconciles; empty: none
 	Lease         time.Duration    // after which the instances of a dead process are taken over, default 10s
 	AllowInsecure bool             // http and private addresses as org URL
 	Clock         func() time.Time // the local clock; nil: time.Now
@@ -174,7 +172,6 @@ func (c Config) withDefaults() Config {
 	c.ReadMargin = cmp.Or(c.ReadMargin, time.Second)
 	c.ListAllowance = cmp.Or(c.ListAllowance, 30*time.Second)
 	c.LogInterval = cmp.Or(c.LogInterval, time.Minute)
-	c.DeleteRatio = cmp.Or(c.DeleteRatio, 0.2)
 	c.Lease = cmp.Or(c.Lease, 10*time.Second)
 	if c.Clock == nil {
 		c.Clock = time.Now
@@ -212,9 +209,6 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 	seal, err := newSealer(cfg.SecretKey, cfg.RedisURL == "")
 	if err != nil {
 		return nil, err
-	}
-	if cfg.Schedule != "" && !gronx.IsValid(cfg.Schedule) {
-		return nil, fmt.Errorf("OKTASYNC_RECONCILE_SCHEDULE %q is no cron expression, as 0 2 * * * for two o'clock each night, UTC", cfg.Schedule)
 	}
 	store, err := state.Open(ctx, cfg.RedisURL)
 	if err != nil {

@@ -58,7 +58,7 @@ func TestRunFromStartToStop(t *testing.T) {
 	}
 	defer sim.Close()
 	var log logged
-	cfg := Config{RedisURL: server.URL, SecretKey: bytes.Repeat([]byte{7}, 32), AllowInsecure: true,
+	cfg := Config{RedisURL: server.URL, SecretKey: bytes.Repeat([]byte{7}, 32), AllowInsecure: true, DeleteRatio: 0.2,
 		ReadMargin: 10 * time.Millisecond, ListAllowance: 50 * time.Millisecond,
 		Log: slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 	e, err := New(t.Context(), cfg)
@@ -270,7 +270,7 @@ func TestWrongSecretKeyIsSaid(t *testing.T) {
 	if _, err := New(t.Context(), Config{RedisURL: statetest.URL(t), SecretKey: []byte("short")}); err == nil || !strings.Contains(err.Error(), "OKTASYNC_SECRET_KEY has 5 bytes") {
 		t.Errorf("short key: %v", err)
 	}
-	other, err := New(t.Context(), Config{RedisURL: statetest.URL(t), SecretKey: bytes.Repeat([]byte{1}, 32), AllowInsecure: true})
+	other, err := New(t.Context(), Config{RedisURL: statetest.URL(t), SecretKey: bytes.Repeat([]byte{1}, 32), AllowInsecure: true, DeleteRatio: 0.2})
 	if err != nil {
 		t.Fatal(err)
 	}

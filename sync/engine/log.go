@@ -246,7 +246,7 @@ func (o *org) pollLog() (again bool, err error) {
 	return again, nil
 }
 
-var errForgotten = errors.New("Okta keeps the System Log for 90 days, and the place is older")
+var errForgotten = errors.New("the place is older than the 90 days for which Okta keeps the log")
 
 // restartLog begins again where the place cannot be gone on from. What changed
 // meanwhile is read; all of it, if the log does not reach back far enough.

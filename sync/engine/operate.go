@@ -145,7 +145,8 @@ func unknownInstance(id string, err error) error {
 	return unavailable(err)
 }
 
-var letterID = regexp.MustCompile(`^[0-9]{1,20}-[0-9]{1,20}$`)
+// LetterForm is the form of a dead letter's id.
+var LetterForm = regexp.MustCompile(`^[0-9]{1,20}-[0-9]{1,20}$`)
 
 // DeadLetters returns up to limit dead letters, oldest first, after the one
 // with the id after ("": from the first).
@@ -154,7 +155,7 @@ func (e *Engine) DeadLetters(ctx context.Context, instance, after string, limit 
 	if _, err := st.Instance(ctx); err != nil {
 		return nil, unknownInstance(instance, err)
 	}
-	if after != "" && !letterID.MatchString(after) {
+	if after != "" && !LetterForm.MatchString(after) {
 		return nil, fmt.Errorf("%w: %.64q", ErrUnknownLetter, after)
 	}
 	dead, err := st.DeadLetters(ctx, after, int64(limit))
@@ -190,7 +191,7 @@ func (e *Engine) DeadLetter(ctx context.Context, instance, id string) (DeadLette
 	if _, err := st.Instance(ctx); err != nil {
 		return DeadLetter{}, unknownInstance(instance, err)
 	}
-	if !letterID.MatchString(id) {
+	if !LetterForm.MatchString(id) {
 		return DeadLetter{}, fmt.Errorf("%w: %.64q", ErrUnknownLetter, id)
 	}
 	d, err := st.DeadLetter(ctx, id)
@@ -230,7 +231,7 @@ func (e *Engine) Replay(ctx context.Context, instance string, ids []string) (Rep
 	}
 	if len(ids) > 0 {
 		for _, id := range ids {
-			if !letterID.MatchString(id) {
+			if !LetterForm.MatchString(id) {
 				return total, fmt.Errorf("%w: %.64q", ErrUnknownLetter, id)
 			}
 			d, err := st.DeadLetter(ctx, id)

@@ -48,7 +48,7 @@ const shortLease = 1200 * time.Millisecond
 func startReplica(t *testing.T, url, name string) *replica {
 	t.Helper()
 	e, err := New(context.Background(), Config{
-		RedisURL: url, SecretKey: make([]byte, 32), AllowInsecure: true, Lease: shortLease, LogInterval: time.Second,
+		RedisURL: url, SecretKey: make([]byte, 32), AllowInsecure: true, DeleteRatio: 0.2, Lease: shortLease, LogInterval: time.Second,
 		ReadMargin: 10 * time.Millisecond, ListAllowance: 50 * time.Millisecond, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {

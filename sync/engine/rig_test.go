@@ -53,7 +53,7 @@ func newClock() *oktasim.ManualClock { return oktasim.NewManualClock(start) }
 func newEngine(t testing.TB, clock *oktasim.ManualClock, skew time.Duration) *Engine {
 	t.Helper()
 	e, err := New(context.Background(), Config{
-		RedisURL: statetest.URL(t), SecretKey: make([]byte, 32), AllowInsecure: true,
+		RedisURL: statetest.URL(t), SecretKey: make([]byte, 32), AllowInsecure: true, DeleteRatio: 0.2,
 		Clock: func() time.Time { return clock.Now().Add(skew) },
 	})
 	if err != nil {
