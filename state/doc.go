@@ -30,6 +30,7 @@
 //	held:<run>           hash: record or scope → observation that awaits approval, JSON
 //	holding              set: the runs that hold something
 //	orders               hash: run → what its owner is to do with it: cancel, approve
+//	sinks                hash: "<sink> status|note|wish" → how it does, what it remembers, what an operator wishes; JSON
 //	lease                the owner's token, with a time to live
 //	instance             the instance's settings, its secrets sealed
 //

@@ -124,6 +124,16 @@ func (o *Org) Order(ctx context.Context, run, what string) error {
 	return o.rdb.HSet(ctx, o.key("orders"), run, what).Err()
 }
 
+// Wish keeps what an operator wishes of a sink.
+func (o *Org) Wish(ctx context.Context, sink, wish string) error {
+	return o.rdb.HSet(ctx, o.key("sinks"), sink+" wish", wish).Err()
+}
+
+// Sinks returns what is kept of the sinks.
+func (o *Org) Sinks(ctx context.Context) (map[string]string, error) {
+	return o.rdb.HGetAll(ctx, o.key("sinks")).Result()
+}
+
 // Orders returns what is asked of the owner, by run.
 func (o *Org) Orders(ctx context.Context) (map[string]string, error) {
 	return o.rdb.HGetAll(ctx, o.key("orders")).Result()

@@ -649,8 +649,9 @@ func (o *Org) ChangesSpan(ctx context.Context) (first, last string, err error) {
 
 // Seen is a record in the graph.
 type Seen struct {
-	ID   string
-	Part Part
+	ID      string
+	Part    Part
+	Version int64
 }
 
 // Graph returns a chunk of the scope's part of the graph, and the next cursor:
@@ -660,9 +661,10 @@ func (o *Org) Graph(ctx context.Context, scope, cursor string, count int) ([]See
 	if err != nil {
 		return nil, "", err
 	}
-	seen := make([]Seen, 0, len(reply)/2)
-	for i := 1; i+1 < len(reply); i += 2 {
-		seen = append(seen, Seen{ID: reply[i], Part: parsePart(reply[i+1])})
+	seen := make([]Seen, 0, len(reply)/3)
+	for i := 1; i+2 < len(reply); i += 3 {
+		version, _ := strconv.ParseInt(reply[i+2], 10, 64)
+		seen = append(seen, Seen{ID: reply[i], Part: parsePart(reply[i+1]), Version: version})
 	}
 	return seen, reply[0], nil
 }

@@ -1,7 +1,7 @@
 -- Read one chunk of a scope as the graph has it now.
 -- ARGV: 1 scope, 2 cursor, 3 records to look at, about
--- Returns: the next cursor ("0" at the end), then id and "<mfa>;<everyone>;<content>"
--- of each record in the graph. A shared object comes with the record that gives
+-- Returns: the next cursor ("0" at the end), then id, "<mfa>;<everyone>;<content>"
+-- and version of each record in the graph. A shared object comes with the record that gives
 -- it its properties; the factors of a user come with the user.
 
 local scope, cursor, count = ARGV[1], ARGV[2], ARGV[3]
@@ -12,13 +12,16 @@ local function add(r)
   if s.person and winner('person/' .. s.person) == r.id then
     out[#out + 1] = 'person/' .. s.person
     out[#out + 1] = encode({content = s.content})
+    out[#out + 1] = string.format('%.0f', r.v)
   end
   out[#out + 1] = r.id
   out[#out + 1] = encode(s)
+  out[#out + 1] = string.format('%.0f', r.v)
   for role in pairs(s.roles or {}) do
     if winner(role) == r.id then
       out[#out + 1] = role
       out[#out + 1] = encode({})
+      out[#out + 1] = string.format('%.0f', r.v)
     end
   end
 end

@@ -12,6 +12,7 @@ import (
 
 	"github.com/oktasync/oktasync/state"
 	"github.com/oktasync/oktasync/sync/okta"
+	"github.com/oktasync/oktasync/sync/sink"
 )
 
 // Errors that callers tell apart.
@@ -49,14 +50,15 @@ type InstanceStatus struct {
 	LastRun     *Run             `json:"lastRun,omitempty"`
 	Problem     string           `json:"problem,omitempty"` // what keeps the instance from working, and the remedy
 
-	Paused         bool                `json:"paused"`
-	Owner          string              `json:"owner,omitempty"` // the process that works for it; empty: none
-	Epoch          string              `json:"epoch,omitempty"` // another one means that changes may be lost to followers
-	Log            LogStatus           `json:"log"`
-	Coverage       map[string]Coverage `json:"coverage,omitempty"` // by event type
-	Held           int64               `json:"held"`               // deletes, or changes of a verify, that await approval
-	Drift          *Drift              `json:"drift,omitempty"`    // of the last verify
-	DeadLettersAll int64               `json:"deadLettersEver"`    // counted since the instance was registered
+	Paused         bool                  `json:"paused"`
+	Owner          string                `json:"owner,omitempty"` // the process that works for it; empty: none
+	Epoch          string                `json:"epoch,omitempty"` // another one means that changes may be lost to followers
+	Log            LogStatus             `json:"log"`
+	Coverage       map[string]Coverage   `json:"coverage,omitempty"` // by event type
+	Held           int64                 `json:"held"`               // deletes, or changes of a verify, that await approval
+	Drift          *Drift                `json:"drift,omitempty"`    // of the last verify
+	DeadLettersAll int64                 `json:"deadLettersEver"`    // counted since the instance was registered
+	Sinks          map[string]SinkStatus `json:"sinks,omitempty"`    // by name
 }
 
 // LogStatus is how far the System Log has been read.
@@ -161,6 +163,7 @@ type Config struct {
 	Schedule      string           // cron, UTC, one that gronx.IsValid: starts full reconciles; empty: none
 	Lease         time.Duration    // after which the instances of a dead process are taken over, default 10s
 	AllowInsecure bool             // http and private addresses as org URL
+	Sinks         []sink.Sink      // where the graphs go; the caller closes them after Run
 	Clock         func() time.Time // the local clock; nil: time.Now
 	Log           *slog.Logger
 }
@@ -241,12 +244,7 @@ func unavailable(err error) error {
 }
 
 // notify makes Run look at the instances now.
-func (e *Engine) notify() {
-	select {
-	case e.changed <- struct{}{}:
-	default:
-	}
-}
+func (e *Engine) notify() { signal(e.changed) }
 
 // Accept stores a delivery in one atomic step. Once it returns nil the events
 // survive a crash of the process. Before Redis is full it refuses with ErrFull,

@@ -36,9 +36,21 @@ func (e *Engine) Graph(ctx context.Context, instance string) iter.Seq2[graph.Obj
 			yield(graph.Object{}, err)
 			return
 		}
-		walk := walker{ctx: ctx, st: e.store.Org(instance), org: convert.NewOrg(in.OrgURL, in.Name), yield: yield}
+		for c, err := range walk(ctx, e.store.Org(instance), convert.NewOrg(in.OrgURL, in.Name)) {
+			if !yield(c.Object, err) {
+				return
+			}
+		}
+	}
+}
+
+// walk yields every object of the graph as its creation, as of what was last
+// observed of its record.
+func walk(ctx context.Context, st *state.Org, org convert.Org) iter.Seq2[graph.Change, error] {
+	return func(yield func(graph.Change, error) bool) {
+		w := walker{ctx: ctx, st: st, org: org, yield: yield}
 		for _, scope := range []record.Scope{record.AccountScope, record.Users, record.Groups, record.Apps} {
-			if !walk.scope(scope) {
+			if !w.scope(scope) {
 				return
 			}
 		}
@@ -49,7 +61,7 @@ type walker struct {
 	ctx   context.Context
 	st    *state.Org
 	org   convert.Org
-	yield func(graph.Object, error) bool
+	yield func(graph.Change, error) bool
 }
 
 // scope yields the objects of a scope, and of those that its records own.
@@ -57,12 +69,13 @@ func (w walker) scope(scope record.Scope) bool {
 	for cursor := "0"; ; {
 		seen, next, err := w.st.Graph(w.ctx, string(scope), cursor, chunk)
 		if err != nil {
-			w.yield(graph.Object{}, unavailable(fmt.Errorf("read %s: %w", scope, err)))
+			w.yield(graph.Change{}, unavailable(fmt.Errorf("read %s: %w", scope, err)))
 			return false
 		}
 		for _, s := range seen {
+			asOf := time.UnixMilli(record.Version(s.Version).Millis()).UTC()
 			for _, object := range project(w.org, s.ID, s.Part) {
-				if !w.yield(object, nil) {
+				if !w.yield(graph.Change{Op: graph.Create, Object: object, AsOf: asOf}, nil) {
 					return false
 				}
 			}

@@ -212,6 +212,9 @@ func (e *Engine) Instance(ctx context.Context, id string) (InstanceStatus, error
 			status.Held += sum.Total
 		}
 	}
+	if status.Sinks, err = e.sinkStatus(ctx, st); err != nil {
+		return status, err
+	}
 	runs, err := e.runs(ctx, id, 1)
 	if err == nil && len(runs) > 0 {
 		status.LastRun = &runs[0]

@@ -126,15 +126,29 @@ func (e *Engine) setPaused(ctx context.Context, instance string, paused bool) er
 	return nil
 }
 
-// Delete forgets an instance and all that is stored of it.
+// Delete forgets an instance and all that is stored of it here, local sinks
+// included. What a remote destination holds stays there. Of an unknown instance
+// the sinks may still hold something: they forget it, too.
 func (e *Engine) Delete(ctx context.Context, instance string) error {
-	if _, err := e.store.Org(instance).Instance(ctx); err != nil {
-		return unknownInstance(instance, err)
+	_, unknown := e.store.Org(instance).Instance(ctx)
+	if unknown != nil && !errors.Is(unknown, state.ErrNotFound) {
+		return unavailable(unknown)
 	}
-	if err := e.store.Org(instance).Purge(ctx); err != nil {
-		return unavailable(err)
+	if unknown == nil {
+		if err := e.store.Org(instance).Purge(ctx); err != nil {
+			return unavailable(err)
+		}
+	}
+	if o := e.org(instance); o != nil {
+		e.retire(o) // a delivery under way is to end first
 	}
 	e.notify()
+	if err := e.forget(ctx, instance); err != nil {
+		return err
+	}
+	if unknown != nil {
+		return unknownInstance(instance, unknown)
+	}
 	return nil
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/oktasync/oktasync/sync/convert"
 	"github.com/oktasync/oktasync/sync/okta"
 	"github.com/oktasync/oktasync/sync/record"
+	"github.com/oktasync/oktasync/sync/sink"
 )
 
 // org is one instance at work.
@@ -40,11 +41,13 @@ type org struct {
 
 	factors bool
 	convert convert.Org
+	of      sink.Instance // what sinks are told
 	client  *okta.Client
 
-	asked   chan struct{} // something may be due to be read again
-	started chan struct{} // a run may have been started
-	behind  chan struct{} // the log may have what no hook brought
+	asked   chan struct{}   // something may be due to be read again
+	started chan struct{}   // a run may have been started
+	behind  chan struct{}   // the log may have what no hook brought
+	grown   []chan struct{} // the graph changed; of each sink one
 
 	mu      sync.Mutex
 	trying  map[string]bool // targets being read again
@@ -65,12 +68,18 @@ func (e *Engine) newOrg(ctx context.Context, id string, settings []byte, token s
 		trying: map[string]bool{}, failed: map[string]int{},
 	}
 	o.ctx, o.stop = context.WithCancel(ctx)
+	for range e.cfg.Sinks {
+		o.grown = append(o.grown, make(chan struct{}, 1))
+	}
 	return o
 }
 
 // wake makes the loops look for work that another part, or process, has left.
-func (o *org) wake() {
-	for _, c := range []chan struct{}{o.asked, o.started} {
+func (o *org) wake() { signal(o.asked, o.started) }
+
+// signal sends to those channels that hold nothing yet.
+func signal(channels ...chan struct{}) {
+	for _, c := range channels {
 		select {
 		case c <- struct{}{}:
 		default:
@@ -82,12 +91,7 @@ func (o *org) wake() {
 func (o *org) over() bool { return o.ctx.Err() != nil }
 
 // fallBehind has the log polled early.
-func (o *org) fallBehind() {
-	select {
-	case o.behind <- struct{}{}:
-	default:
-	}
-}
+func (o *org) fallBehind() { signal(o.behind) }
 
 // work runs the loops until the org is stopped, and hands the lease over.
 func (o *org) work() {
@@ -120,6 +124,7 @@ func (o *org) work() {
 	loops.Go(func() { o.loop("refresh", o.refreshRound) })
 	loops.Go(func() { o.loop("reconcile", o.reconcileRound) })
 	loops.Go(func() { o.loop("log", o.logRound) })
+	o.deliver(&loops)
 	loops.Wait()
 	o.reading.Wait()
 }
@@ -174,6 +179,7 @@ func (o *org) prepare() error {
 		return err
 	}
 	o.factors = in.Factors
+	o.of = sink.Instance{ID: in.ID, Name: in.Name, AccountID: in.AccountID, OrgHost: strings.TrimPrefix(strings.TrimPrefix(in.OrgURL, "https://"), "http://")}
 	o.convert = convert.NewOrg(in.OrgURL, in.Name)
 	if o.client, err = o.engine.client(o.id, o.settings, in); err != nil {
 		return err
@@ -272,6 +278,9 @@ func (o *org) merge(ctx context.Context, b batch) (state.Merged, error) {
 	}
 	b.Verify, b.Holder = b.verify, b.holder
 	merged, err := o.st.Merge(ctx, b.Batch)
+	if err == nil && merged.Transitions > 0 {
+		signal(o.grown...)
+	}
 	if err == nil && merged.Held > 0 && !b.verify {
 		o.log.Warn("absences are held until the run that holds them is approved", "run", b.holder, "records", merged.Held)
 		err = o.noteHeld(ctx, b.holder)

@@ -1,0 +1,286 @@
+package sink
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+)
+
+// Errors of a Source that Run tells apart.
+var (
+	// ErrStale: the position is of another epoch, or older than the kept changes.
+	ErrStale = errors.New("the changes after the position are not kept")
+	// ErrNotWhole: there is no snapshot, since the graph is not known to be whole.
+	ErrNotWhole = errors.New("the graph is not known to be whole yet")
+)
+
+// Source is one instance's graph and changes, and what a sink leaves there for
+// operators.
+type Source interface {
+	// Next returns the changes after the position, without waiting: at most
+	// about most of them. A batch without changes has the position up to which
+	// there are none.
+	Next(ctx context.Context, position string, most int) (Batch, error)
+	Snapshot(ctx context.Context) (Snapshot, error)
+	// Status returns what Report kept last, of an earlier process too.
+	Status(ctx context.Context, sink string) (Status, error)
+	Report(ctx context.Context, sink string, s Status) error
+	// Wish returns what an operator wished last of the sink; fulfilled or not.
+	Wish(ctx context.Context, sink string) (Wish, error)
+}
+
+// Wish is what an operator wishes of a sink: a snapshot. A sink that stopped goes on.
+type Wish struct {
+	ID    string `json:"id"`              // of each wish another; empty: none
+	Force bool   `json:"force,omitempty"` // lifts the sink's guards
+}
+
+// State is what a sink does.
+type State string
+
+// The states of a sink.
+const (
+	Waiting   State = "waiting"   // for the graph to be whole: then it gets a snapshot
+	Following State = "following" // the changes
+	Replacing State = "replacing" // its content by a snapshot
+	Retrying  State = "retrying"  // after a failure
+	Stopped   State = "stopped"   // after a failure that no retry cures
+)
+
+// Status is how a sink does.
+type Status struct {
+	State       State      `json:"state"`
+	Position    string     `json:"position,omitempty"`    // up to which the destination holds the graph
+	Error       string     `json:"error,omitempty"`       // of Retrying and Stopped: what failed, and the remedy
+	Since       time.Time  `json:"since"`                 // of the state
+	RetryAt     *time.Time `json:"retryAt,omitempty"`     // of Retrying
+	DeliveredAt *time.Time `json:"deliveredAt,omitempty"` // when the destination last took something, or had all there was
+	Changes     int64      `json:"changes"`               // delivered, counted since the instance was registered
+	Snapshots   int64      `json:"snapshots"`             // the same
+	Failures    int64      `json:"failures"`              // the same
+	Fulfilled   string     `json:"fulfilled,omitempty"`   // the id of the last wish that was acted on
+}
+
+// Backoff is how long a failing sink rests: twice as long each time, from Min
+// to Max.
+type Backoff struct{ Min, Max time.Duration }
+
+// Runner delivers one instance's graph to one sink.
+type Runner struct {
+	Sink     Sink
+	Source   Source
+	Instance Instance
+	Changed  <-chan struct{} // something may be new
+	Look     time.Duration   // how often to look without being told; default 5s
+	Backoff  Backoff         // default 1s to 5m
+	Most     int             // changes given to Apply at once, about; default 5000
+	Log      *slog.Logger
+
+	status  Status
+	failing int
+	began   string // the id of the wish that a snapshot was last begun for
+}
+
+// Run delivers until ctx ends.
+func (r *Runner) Run(ctx context.Context) {
+	r.Look = cmp.Or(r.Look, 5*time.Second)
+	r.Backoff = cmp.Or(r.Backoff, Backoff{time.Second, 5 * time.Minute})
+	r.Most = cmp.Or(r.Most, 5000)
+	r.Log = r.Log.With("sink", r.Sink.Name(), "instance", r.Instance.ID)
+	for loaded := false; ctx.Err() == nil; {
+		var err error
+		if !loaded {
+			r.status, err = r.Source.Status(ctx, r.Sink.Name())
+			r.status.RetryAt = nil
+			loaded = err == nil
+		}
+		if err == nil {
+			err = r.step(ctx)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		switch permanent := (permanentError{}); {
+		case err == nil:
+			r.failing = 0
+		case errors.Is(err, ErrNotWhole):
+			r.set(ctx, Waiting, nil)
+			r.wait(ctx, r.Look)
+		case errors.As(err, &permanent):
+			r.status.Failures++
+			r.status.Fulfilled = cmp.Or(r.began, r.status.Fulfilled) // as well as it can be
+			r.set(ctx, Stopped, err)
+			r.Log.Error("sink stopped: mend it, then ask for a snapshot or start the service again", "err", err)
+			for r.rest(ctx, time.Hour) { // until an operator wishes something of it
+			}
+		default:
+			r.status.Failures++
+			pause := r.pause(err)
+			at := time.Now().Add(pause).UTC()
+			r.status.RetryAt = &at
+			if r.failing == 0 {
+				r.Log.Warn("delivery failed and is repeated until it succeeds", "err", err)
+			}
+			r.failing++
+			r.set(ctx, Retrying, err)
+			r.status.RetryAt = nil
+			r.rest(ctx, pause)
+		}
+	}
+}
+
+// step brings the sink one delivery further, or waits for the next.
+func (r *Runner) step(ctx context.Context) error {
+	wish, err := r.wished(ctx)
+	if err != nil {
+		return err
+	}
+	position, err := r.Sink.Position(ctx, r.Instance)
+	if err != nil {
+		return err
+	}
+	r.status.Position = position
+	if position == "" || wish.ID != "" {
+		return r.replace(ctx, wish)
+	}
+	window, err := r.Sink.Window(ctx, r.Instance)
+	if err != nil {
+		return err
+	}
+	most := r.Most
+	if window > 0 {
+		most = 1 // so far, only whether there are any
+	}
+	batch, err := r.Source.Next(ctx, position, most)
+	if errors.Is(err, ErrStale) {
+		r.Log.Info("the kept changes do not lead on from where the sink is: it gets a snapshot")
+		return r.replace(ctx, Wish{})
+	}
+	if err != nil {
+		return err
+	}
+	if len(batch.Changes) == 0 {
+		r.delivered()
+		r.set(ctx, Following, nil)
+		r.wait(ctx, r.Look)
+		return nil
+	}
+	if window > 0 {
+		r.set(ctx, Following, nil)
+		if !r.rest(ctx, window) {
+			return nil
+		}
+		if batch, err = r.Source.Next(ctx, position, r.Most); err != nil || ctx.Err() != nil {
+			return err
+		}
+	}
+	err = r.Sink.Apply(ctx, r.Instance, batch)
+	if errors.Is(err, ErrSnapshot) {
+		return r.replace(ctx, Wish{})
+	}
+	if err != nil {
+		return err
+	}
+	r.status.Changes += int64(len(batch.Changes))
+	r.status.Position = batch.Position
+	r.delivered()
+	r.set(ctx, Following, nil)
+	return nil
+}
+
+// replace gives the sink a snapshot.
+func (r *Runner) replace(ctx context.Context, wish Wish) error {
+	snapshot, err := r.Source.Snapshot(ctx)
+	if err != nil {
+		return err
+	}
+	r.set(ctx, Replacing, nil)
+	r.began = wish.ID
+	start := time.Now()
+	if err := r.Sink.Replace(ctx, r.Instance, snapshot, wish.Force); err != nil {
+		return err
+	}
+	r.Log.Info("sink took a snapshot", "took", time.Since(start).Round(time.Millisecond))
+	r.status.Snapshots++
+	r.status.Position = snapshot.Position()
+	r.delivered()
+	r.status.Fulfilled = cmp.Or(wish.ID, r.status.Fulfilled)
+	r.set(ctx, Following, nil)
+	return nil
+}
+
+// wished returns the wish that is not fulfilled yet.
+func (r *Runner) wished(ctx context.Context) (Wish, error) {
+	wish, err := r.Source.Wish(ctx, r.Sink.Name())
+	if err != nil || wish.ID == r.status.Fulfilled {
+		return Wish{}, err
+	}
+	return wish, nil
+}
+
+// set keeps the status. That it cannot be kept holds nothing up.
+func (r *Runner) set(ctx context.Context, state State, why error) {
+	if r.status.State != state {
+		r.status.Since = time.Now().UTC()
+	}
+	r.status.State, r.status.Error = state, ""
+	if why != nil {
+		r.status.Error = why.Error()
+	}
+	if err := r.Source.Report(ctx, r.Sink.Name(), r.status); err != nil && ctx.Err() == nil {
+		r.Log.Warn("the state of a sink could not be kept", "err", err)
+	}
+}
+
+func (r *Runner) delivered() {
+	now := time.Now().UTC()
+	r.status.DeliveredAt = &now
+}
+
+// pause is how long to rest after an error: what its source said, else
+// twice as long as the last time.
+func (r *Runner) pause(err error) time.Duration {
+	if later := (laterError{}); errors.As(err, &later) {
+		return max(later.after, r.Backoff.Min)
+	}
+	pause := r.Backoff.Max
+	if r.failing < 20 {
+		pause = min(r.Backoff.Min<<r.failing, r.Backoff.Max)
+	}
+	return pause/2 + rand.N(pause/2+1)
+}
+
+// wait waits until something may be new, but not longer than d.
+func (r *Runner) wait(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-r.Changed:
+	case <-timer.C:
+	}
+}
+
+// rest waits for d, and tells whether it did: it ends early when an operator
+// wishes something.
+func (r *Runner) rest(ctx context.Context, d time.Duration) bool {
+	over := time.NewTimer(d)
+	defer over.Stop()
+	look := time.NewTicker(r.Look)
+	defer look.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-over.C:
+			return true
+		case <-look.C:
+		}
+		if wish, err := r.wished(ctx); err == nil && wish.ID != "" && wish.ID != r.began {
+			return false
+		}
+	}
+}
