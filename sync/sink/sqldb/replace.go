@@ -1,0 +1,220 @@
+package sqldb
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/oktasync/oktasync/sync/sink"
+)
+
+// staged is how many changes are staged at once.
+const staged = 2000
+
+// Replace implements sink.Sink. force lets an empty graph take the place of one
+// that is not.
+func (db *DB) Replace(ctx context.Context, in sink.Instance, s sink.Snapshot, force bool) error {
+	if err := db.replace(ctx, in, s, force); err != nil {
+		return fmt.Errorf("%s: write a snapshot: %w", db.name, classify(err))
+	}
+	return nil
+}
+
+func (db *DB) replace(ctx context.Context, in sink.Instance, s sink.Snapshot, force bool) error {
+	from, err := db.head(ctx, in.ID)
+	if err != nil {
+		return err
+	}
+	conn, err := db.write.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		// With the connection its temporary tables end.
+		_ = conn.Raw(func(any) error { return driver.ErrBadConn })
+		_ = conn.Close()
+	}()
+	shape, lastChange, err := db.stage(ctx, conn, in.ID, s)
+	if err != nil {
+		return err
+	}
+	to := from.next(s.Position())
+	err = db.transact(ctx, conn, func(tx *sql.Tx) error {
+		if err := move(ctx, tx, in, from, to, lastChange); err != nil {
+			return err
+		}
+		if !force {
+			if err := refuseEmpty(ctx, tx, in.ID); err != nil {
+				return err
+			}
+		}
+		for _, do := range []string{
+			"DELETE FROM kinds WHERE instance = $1",
+			"DELETE FROM properties WHERE instance = $1",
+			leave("entities"), leave("relationships"),
+		} {
+			if _, err := tx.ExecContext(ctx, do, in.ID); err != nil {
+				return err
+			}
+		}
+		for _, do := range []string{merge(entities, "entities"), merge(relationships, "relationships")} {
+			if _, err := tx.ExecContext(ctx, do); err != nil {
+				return err
+			}
+		}
+		return db.putShape(ctx, tx, in.ID, shape)
+	})
+	if err != nil {
+		return err
+	}
+	db.setHead(in.ID, to)
+	if err := db.analyze(ctx); err != nil && ctx.Err() == nil {
+		db.log.Warn("the statistics of the database were not renewed: queries may be slow", "err", err)
+	}
+	return nil
+}
+
+// stage reads a snapshot into temporary tables of the connection.
+func (db *DB) stage(ctx context.Context, conn *sql.Conn, instance string, s sink.Snapshot) (shape shape, lastChange int64, err error) {
+	exec := func(statements ...string) error {
+		for _, do := range statements {
+			if _, err := conn.ExecContext(ctx, do); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if err := exec(
+		"CREATE TEMPORARY TABLE staged_entities AS SELECT * FROM entities WHERE FALSE",
+		"CREATE TEMPORARY TABLE staged_relationships AS SELECT * FROM relationships WHERE FALSE",
+		"CREATE UNIQUE INDEX staged_entities_key ON staged_entities (instance, key)",
+		"CREATE UNIQUE INDEX staged_relationships_key ON staged_relationships (instance, key)",
+	); err != nil {
+		return shape, 0, err
+	}
+	all := newDelta(instance)
+	flush := func() error {
+		err := db.store(ctx, conn, all, "staged_")
+		clear(all.entities)
+		clear(all.relationships)
+		return err
+	}
+	for c, err := range s.Changes {
+		if err != nil {
+			return shape, 0, err
+		}
+		if err := all.add(c); err != nil {
+			return shape, 0, sink.Permanent(err)
+		}
+		if len(all.entities)+len(all.relationships) >= staged {
+			if err := flush(); err != nil {
+				return shape, 0, err
+			}
+		}
+	}
+	if err := flush(); err != nil {
+		return shape, 0, err
+	}
+	if err := exec("CREATE INDEX staged_relationships_target ON staged_relationships (instance, target_key, key) WHERE target_key IS NOT NULL"); err != nil {
+		return shape, 0, err
+	}
+	for after := ""; ; {
+		keys, err := targetsAfter(ctx, conn, instance, after)
+		if err != nil {
+			return shape, 0, err
+		}
+		if len(keys) == 0 {
+			break
+		}
+		made, err := db.targets(ctx, conn, "staged_relationships", instance, keys, all.shape)
+		if err == nil {
+			err = db.put(ctx, conn, entities, "staged_entities", made, keep)
+		}
+		if err != nil {
+			return shape, 0, err
+		}
+		after = keys[len(keys)-1]
+	}
+	if db.postgres {
+		err = exec("ANALYZE staged_entities", "ANALYZE staged_relationships")
+	}
+	return all.shape, all.lastChange, err
+}
+
+// targetsAfter returns the next keys that staged relationships map to.
+func targetsAfter(ctx context.Context, conn *sql.Conn, instance, after string) ([]string, error) {
+	rows, err := conn.QueryContext(ctx, fmt.Sprintf(`SELECT DISTINCT target_key FROM staged_relationships
+		WHERE instance = $1 AND target_key > $2 ORDER BY target_key LIMIT %d`, staged), instance, after)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var keys []string
+	for rows.Next() {
+		var key string
+		if err := rows.Scan(&key); err != nil {
+			return nil, err
+		}
+		keys = append(keys, key)
+	}
+	return keys, rows.Err()
+}
+
+// refuseEmpty guards a graph against a snapshot without entities.
+func refuseEmpty(ctx context.Context, tx *sql.Tx, instance string) error {
+	var empty, holds bool
+	if err := tx.QueryRowContext(ctx, `SELECT NOT EXISTS (SELECT 1 FROM staged_entities WHERE NOT mapped),
+		EXISTS (SELECT 1 FROM entities WHERE instance = $1 AND NOT mapped)`, instance).Scan(&empty, &holds); err != nil {
+		return err
+	}
+	if empty && holds {
+		return sink.Permanent(errors.New("the snapshot has no entities, but the database has: if the org is empty indeed, ask for a snapshot with force"))
+	}
+	return nil
+}
+
+// leave deletes the rows of an instance that are not staged.
+func leave(table string) string {
+	return fmt.Sprintf("DELETE FROM %s WHERE instance = $1 AND NOT EXISTS (SELECT 1 FROM staged_%s s WHERE s.instance = %s.instance AND s.key = %s.key)", table, table, table, table)
+}
+
+// merge brings the staged rows that differ into a table. One that is only as of
+// another time does not: as of when it was seen says nothing of when it changed.
+func merge(t table, name string) string {
+	columns := strings.Join(t.columns, ", ")
+	var differ []string
+	for _, c := range t.columns[2:] {
+		if c != "as_of" {
+			differ = append(differ, "s."+c+" IS DISTINCT FROM t."+c)
+		}
+	}
+	return fmt.Sprintf("INSERT INTO %s (%s) SELECT s.%s FROM staged_%s s LEFT JOIN %s t ON t.instance = s.instance AND t.key = s.key WHERE t.key IS NULL OR %s ORDER BY s.instance, s.key %s",
+		name, columns, strings.Join(t.columns, ", s."), name, name, strings.Join(differ, " OR "), t.update())
+}
+
+// analyze renews what the database knows of its tables to plan queries.
+func (db *DB) analyze(ctx context.Context) error {
+	if db.postgres {
+		_, err := db.write.ExecContext(ctx, "ANALYZE entities, relationships")
+		return err
+	}
+	db.merge.Lock()
+	defer db.merge.Unlock()
+	conn, err := db.write.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	for _, do := range []string{"PRAGMA analysis_limit = 1000", "ANALYZE main"} {
+		if _, err := conn.ExecContext(ctx, do); err != nil {
+			return err
+		}
+	}
+	// A connection learns of it only when it is opened.
+	db.read.SetMaxIdleConns(0)
+	db.read.SetMaxIdleConns(readers)
+	return nil
+}
