@@ -12,6 +12,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/oktasync/oktasync/sync/engine"
+	"github.com/oktasync/oktasync/sync/j1ql"
 	"github.com/oktasync/oktasync/sync/okta"
 )
 
@@ -70,6 +71,7 @@ func problemOf(err error) problem {
 		busy    busyError
 		tooBig  *http.MaxBytesError
 		routing *echo.HTTPError
+		j1      *j1ql.Error
 	)
 	switch {
 	case errors.As(err, &invalid):
@@ -95,6 +97,22 @@ func problemOf(err error) problem {
 	case errors.Is(err, engine.ErrUnknownObject):
 		const detail = "object must be the id of a record or scope, as user/00u…, member/00g…/00u…, members/00g…, users, groups or apps"
 		return problem{Status: http.StatusBadRequest, Detail: detail, Errors: []fieldError{{"object", detail}}}
+	case errors.As(err, &j1):
+		return problem{Status: http.StatusBadRequest, Detail: j1.Error(), Errors: []fieldError{{"query", j1.Error()}}}
+	case errors.Is(err, j1ql.ErrCursor):
+		const detail = "cursor must be that of an answer to the same query with the same parameters"
+		return problem{Status: http.StatusBadRequest, Detail: detail, Errors: []fieldError{{"cursor", detail}}}
+	case errors.Is(err, j1ql.ErrTooSlow):
+		return problem{Status: http.StatusUnprocessableEntity, Detail: "the query takes too long. " +
+			"Ask for less: filter the first entities, name classes in place of *, or follow fewer steps"}
+	case errors.Is(err, j1ql.ErrNoGraph):
+		return problem{Status: http.StatusConflict, Detail: "the graph of this instance has not been delivered to the database yet; " +
+			"GET /admin/instances/{id} shows under sinks what it waits for"}
+	case errors.Is(err, errNoDatabase):
+		return problem{Status: http.StatusNotImplemented, Detail: errNoDatabase.Error()}
+	case errors.Is(err, engine.ErrUnknownSink):
+		const detail = "sink must be the name of a sink, as GET /admin/instances/{id} lists them, or empty for all"
+		return problem{Status: http.StatusBadRequest, Detail: detail, Errors: []fieldError{{"sink", detail}}}
 	case errors.As(err, &busy):
 		return problem{Status: http.StatusConflict, Detail: busy.Error()}
 	case errors.Is(err, engine.ErrRunOver):

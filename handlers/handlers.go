@@ -3,6 +3,7 @@
 package handlers
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"log/slog"
@@ -14,6 +15,7 @@ import (
 	"github.com/labstack/echo/v4/middleware"
 
 	"github.com/oktasync/oktasync/sync/engine"
+	"github.com/oktasync/oktasync/sync/j1ql"
 )
 
 // Bounds of what a request may bring and how long it may take. Streams lift the
@@ -28,11 +30,15 @@ const (
 	idleTimeout = 2 * time.Minute
 )
 
+// Query answers a J1QL query.
+type Query func(context.Context, j1ql.Request) (j1ql.Answer, error)
+
 // Config is what the edge needs beside the engine.
 type Config struct {
 	AdminToken    string          // of /admin and of the readers' part of /v1
 	TriggerToken  string          // of instance events
 	AllowInsecure bool            // http and private addresses as org URL
+	Query         Query           // nil: there is no database to ask
 	Stopping      <-chan struct{} // closed when the service begins to stop
 	Log           *slog.Logger
 
@@ -71,10 +77,12 @@ func New(eng *engine.Engine, cfg Config) *echo.Echo {
 	admin := bearer("admin", cfg.AdminToken)
 	e.GET("/v1/instances/:instance/graph", a.graph, admin)
 	e.GET("/v1/instances/:instance/changes", a.changes, admin)
+	e.POST("/v1/instances/:instance/query", a.query, admin)
 	e.GET("/admin/instances", a.instances, admin)
 	e.GET("/admin/instances/:instance", a.instance, admin)
 	e.GET("/admin/instances/:instance/runs", a.runs, admin)
 	e.POST("/admin/instances/:instance/resync", a.resync, admin)
+	e.POST("/admin/instances/:instance/snapshot", a.snapshot, admin)
 	e.POST("/admin/instances/:instance/pause", a.order("pause", eng.Pause), admin)
 	e.POST("/admin/instances/:instance/resume", a.order("resume", eng.Resume), admin)
 	e.DELETE("/admin/instances/:instance", a.order("delete", eng.Delete), admin)

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/oktasync/oktasync/sync/engine"
+	"github.com/oktasync/oktasync/sync/sink"
 )
 
 // maxScrapes is how many scrapes may be under way: anyone may ask, and each
@@ -69,6 +70,13 @@ var (
 	delayMaxMetric = description("event_delay_max_seconds", "The longest such time ever.", "event_type", "source")
 	lateMetric     = description("events_late_total", "Events that came first by the log, and afterwards by a hook.", "event_type")
 
+	sinkLagMetric       = description("sink_lag_seconds", "Age of the oldest change that a sink was not given yet.", "sink")
+	sinkStateMetric     = description("sink_state", "1 for the state of a sink, 0 for the others.", "sink", "state")
+	sinkChangesMetric   = description("sink_changes_total", "Changes delivered to a sink.", "sink")
+	sinkSnapshotsMetric = description("sink_snapshots_total", "Snapshots delivered to a sink.", "sink")
+	sinkFailuresMetric  = description("sink_failures_total", "Deliveries to a sink that failed.", "sink")
+	sinkLastMetric      = description("sink_last_delivery", "What a sink tells of its last delivery, as JupiterOne's counters of the last job.", "sink", "counter")
+
 	driftMetric    = description("drift_records", "Records that the last verify found different although Okta tells such changes.")
 	silentMetric   = description("drift_silent_records", "Records that the last verify found different in what Okta changes without an event.")
 	verifiedMetric = description("drift_timestamp_seconds", "When the last verify ended.")
@@ -84,6 +92,8 @@ var runStates = []engine.RunState{engine.RunRunning, engine.RunSettling, engine.
 // Describe tells of one metric for all: which others there are depends on the
 // instances.
 func (collector) Describe(out chan<- *prometheus.Desc) { out <- upMetric }
+
+var sinkStates = []sink.State{sink.Waiting, sink.Following, sink.Replacing, sink.Retrying, sink.Stopped}
 
 // Collect reads the state of all instances. While the store does not tell it,
 // there are no metrics of instances: old numbers would look like new ones.
@@ -144,6 +154,20 @@ func (s scrape) instance(in engine.InstanceStatus, now time.Time) {
 		s.delay(eventType, "hook", c.Hook, c.HookDelaySum, c.HookDelayMax)
 		s.delay(eventType, "log", c.Log, c.LogDelaySum, c.LogDelayMax)
 		s.counter(lateMetric, c.Late, eventType)
+	}
+	for name, sk := range in.Sinks {
+		for _, state := range sinkStates {
+			s.gauge(sinkStateMetric, flag(sk.State == state), name, string(state))
+		}
+		if sk.Lag != nil {
+			s.gauge(sinkLagMetric, *sk.Lag, name)
+		}
+		s.counter(sinkChangesMetric, sk.Changes, name)
+		s.counter(sinkSnapshotsMetric, sk.Snapshots, name)
+		s.counter(sinkFailuresMetric, sk.Failures, name)
+		for counter, n := range sk.Note.Counters {
+			s.gauge(sinkLastMetric, float64(n), name, counter)
+		}
 	}
 	if in.Drift != nil {
 		s.gauge(driftMetric, float64(in.Drift.Total))

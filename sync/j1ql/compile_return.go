@@ -1,0 +1,260 @@
+package j1ql
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+var aggregates = []string{"COUNT", "MIN", "MAX", "AVG", "SUM"}
+
+// isAggregate tells whether there is an aggregate in an expression.
+func isAggregate(e Expr) bool {
+	switch {
+	case e.Call != nil:
+		return slices.Contains(aggregates, e.Call.Func) || slices.ContainsFunc(e.Call.Args, isAggregate)
+	case e.Binary != nil:
+		return isAggregate(e.Binary.Left) || isAggregate(e.Binary.Right)
+	}
+	return false
+}
+
+// propertiesOf returns the properties that an expression speaks of.
+func propertiesOf(e Expr) (all []Property) {
+	switch {
+	case e.Property != nil:
+		return []Property{*e.Property}
+	case e.Call != nil:
+		for _, arg := range e.Call.Args {
+			all = append(all, propertiesOf(arg)...)
+		}
+	case e.Binary != nil:
+		all = append(propertiesOf(e.Binary.Left), propertiesOf(e.Binary.Right)...)
+	}
+	return all
+}
+
+// answerTable selects the columns of the answer, in three layers: the paths with
+// what the columns need of each, p; these grouped, or made unique, q; and
+// what is shown of them, in order.
+func (c *compiler) answerTable(q *Query, paths string, skip, limit int) {
+	grouped := slices.ContainsFunc(q.Return.Columns, func(col Column) bool { return isAggregate(col.Expr) })
+	var properties []Property
+	for _, col := range q.Return.Columns {
+		properties = append(properties, propertiesOf(col.Expr)...)
+	}
+	for _, by := range q.OrderBy {
+		if by.Property != nil {
+			properties = append(properties, *by.Property)
+		}
+	}
+	from, where := c.joined(paths, q.Where, properties)
+
+	var base, shown, group []string // of p; of q; what q is grouped by
+	var joins, cells []string       // of the objects that are shown
+	sortBy := make([]func(desc bool) string, len(q.Return.Columns))
+	onlyObjects := true
+	for i, col := range q.Return.Columns {
+		name := fmt.Sprintf("c%d", i)
+		object := col.Expr.Object
+		if object == nil {
+			object = col.Expr.All
+		}
+		out := StatementColumn{Name: col.Name, Object: object != nil, All: col.Expr.All != nil}
+		c.columns = append(c.columns, out)
+		onlyObjects = onlyObjects && out.Object && !out.All
+		switch {
+		case object != nil:
+			o, edge := fmt.Sprintf("x%d", i), c.edges[*object]
+			base = append(base, c.cols[*object]+" AS "+name)
+			joins = append(joins, fmt.Sprintf(" LEFT JOIN %s %s ON %s.instance = %s AND %s.key = q.%s", objects(edge), o, o, c.instance, o, name))
+			cells = append(cells, c.object(o, edge))
+			sortBy[i] = func(desc bool) string {
+				return fmt.Sprintf("CASE WHEN q.%s IS NULL THEN 1 ELSE 0 END, %s%s", name, c.d.bytes("q."+name), descending(desc))
+			}
+		case isAggregate(col.Expr):
+			shown = append(shown, c.aggregated(col.Expr, &base)+" AS "+name)
+		default:
+			base = append(base, c.expr(col.Expr, nil)+" AS "+name)
+		}
+		if object == nil {
+			cells = append(cells, c.d.text("q."+name))
+			sortBy[i] = func(desc bool) string { return c.d.sortKeys("q."+name, desc) }
+		}
+		if !isAggregate(col.Expr) {
+			shown = append(shown, "p."+name+" AS "+name)
+			group = append(group, "p."+name)
+		}
+	}
+
+	var order []string
+	for i, by := range q.OrderBy {
+		if by.Property == nil {
+			order = append(order, sortBy[by.Column](by.Desc))
+			continue
+		}
+		name := fmt.Sprintf("h%d", i)
+		json := "NULL"
+		if v, ok := c.value(*by.Property, c.operand(by.Property.Binding)); ok {
+			json = v.json
+		} else if c.d == PostgreSQL {
+			json = "NULL::jsonb"
+		}
+		base, shown = append(base, json+" AS "+name), append(shown, "p."+name+" AS "+name)
+		order = append(order, c.d.sortKeys("q."+name, by.Desc))
+	}
+	unique := ""
+	switch {
+	case grouped || q.Unique:
+		for _, keys := range sortBy {
+			order = append(order, keys(false))
+		}
+	default:
+		for _, b := range c.order {
+			base = append(base, c.cols[b]+" AS "+column(b))
+			shown = append(shown, "p."+column(b)+" AS "+column(b))
+			order = append(order, c.d.bytes("q."+column(b))+" NULLS FIRST")
+		}
+	}
+	if q.Unique {
+		unique = "DISTINCT "
+	}
+	by := ""
+	if grouped && len(group) > 0 {
+		by = " GROUP BY " + list(group)
+	}
+	if len(base) == 0 { // COUNT of nothing, as it were
+		base = []string{"1 AS one"}
+	}
+	c.typ = "table"
+	if onlyObjects {
+		c.typ = "list"
+	}
+	c.final = fmt.Sprintf("SELECT %s FROM (SELECT %s%s FROM (SELECT %s FROM %s%s) p%s) q%s ORDER BY %s%s",
+		list(cells), unique, list(shown), list(base), from, where, by, strings.Join(joins, ""), list(order), window(skip, limit))
+}
+
+func descending(desc bool) string {
+	if desc {
+		return " DESC"
+	}
+	return ""
+}
+
+// aggregated compiles an expression that aggregates; what it aggregates it adds to
+// base, the columns of each path.
+func (c *compiler) aggregated(e Expr, base *[]string) string {
+	return c.expr(e, func(call Call) string {
+		arg := fmt.Sprintf("a%d", len(*base))
+		column := "p." + arg
+		if object := call.Args[0].Object; object != nil {
+			*base = append(*base, c.cols[*object]+" AS "+arg)
+		} else {
+			*base = append(*base, c.expr(call.Args[0], nil)+" AS "+arg)
+		}
+		if call.Func == "COUNT" {
+			return c.d.numeral("COUNT(DISTINCT " + column + ")")
+		}
+		return c.d.numeral(call.Func + "(" + c.d.number(c.d.scalar(column)) + ")")
+	})
+}
+
+// expr compiles an expression to a JSON value, NULL if absent. aggregate compiles
+// the aggregates in it; nil where there can be none.
+func (c *compiler) expr(e Expr, aggregate func(Call) string) string {
+	number := func(e Expr) string { return "(" + c.d.number(c.d.scalar(c.expr(e, aggregate))) + ")" }
+	switch {
+	case e.Property != nil:
+		if aggregate != nil {
+			c.fail(e.Pos, "a column with an aggregate can hold properties only within its aggregates: make %s a column of its own", e.Property.Name)
+		}
+		if v, ok := c.value(*e.Property, c.operand(e.Property.Binding)); ok {
+			return v.json
+		}
+		return c.absent()
+	case e.Number != nil:
+		return c.d.numeral(c.bind(*e.Number))
+	case e.Text != nil:
+		return c.d.quoted(c.bind(*e.Text))
+	case e.Binary != nil:
+		return c.d.numeral(c.arithmetic(e.Binary.Op, number(e.Binary.Left), number(e.Binary.Right)))
+	case e.Call != nil && aggregate != nil && slices.Contains(aggregates, e.Call.Func):
+		return aggregate(*e.Call)
+	case e.Call != nil:
+		switch e.Call.Func {
+		case "CONCAT", "COALESCE", "MERGE":
+			args := make([]string, len(e.Call.Args))
+			for i, arg := range e.Call.Args {
+				args[i] = c.expr(arg, aggregate)
+			}
+			return c.joinedArgs(e.Call.Func, args)
+		}
+		return c.d.numeral(c.math(e.Call.Func, number(e.Call.Args[0])))
+	}
+	c.fail(e.Pos, "an object cannot be part of an expression; expected a property of it, as u.name")
+	return ""
+}
+
+func (c *compiler) absent() string {
+	if c.d == SQLite {
+		return "NULL"
+	}
+	return "NULL::jsonb"
+}
+
+func (c *compiler) arithmetic(op byte, l, r string) string {
+	switch op {
+	case '/':
+		return fmt.Sprintf("CASE WHEN %s <> 0 THEN %s / %s END", r, l, r)
+	case '^':
+		return fmt.Sprintf("CASE WHEN %s < 0 AND %s <> floor(%s) OR %s = 0 AND %s < 0 THEN NULL ELSE power(%s, %s) END", l, r, r, l, r, l, r)
+	}
+	return fmt.Sprintf("%s %c %s", l, op, r)
+}
+
+func (c *compiler) math(function, x string) string {
+	switch function {
+	case "ABS":
+		return "abs(" + x + ")"
+	case "SQRT":
+		return fmt.Sprintf("CASE WHEN %s >= 0 THEN sqrt(%s) END", x, x)
+	case "CEIL":
+		return "ceil(" + x + ")"
+	case "FLOOR":
+		return "floor(" + x + ")"
+	}
+	return fmt.Sprintf("sign(%s) * floor(abs(%s) + 0.5)", x, x) // ROUND
+}
+
+// joinedArgs compiles the functions of many arguments, given as JSON values.
+func (c *compiler) joinedArgs(function string, args []string) string {
+	var parts []string
+	switch function {
+	case "COALESCE":
+		return "COALESCE(" + list(append(args, c.absent())) + ")"
+	case "CONCAT":
+		for _, arg := range args {
+			e := c.d.scalar(arg)
+			other := fmt.Sprintf("%s IN ('integer', 'real', 'true', 'false', 'number', 'boolean')", e.kind)
+			as := c.d.text(arg)
+			if c.d == PostgreSQL {
+				as = e.value
+			}
+			parts = append(parts, fmt.Sprintf("CASE WHEN %s THEN %s WHEN %s THEN %s ELSE '' END", c.d.isText(e), e.value, other, as))
+		}
+		return c.d.quoted("(" + strings.Join(parts, " || ") + ")")
+	}
+	for i, arg := range args { // MERGE
+		if c.d == SQLite {
+			parts = append(parts, fmt.Sprintf("SELECT %d AS a, j.id AS o, CASE WHEN j.type IN ('true', 'false') THEN j.type ELSE json_quote(j.value) END AS v FROM json_each(%s) j WHERE j.type <> 'null'", i, arg))
+		} else {
+			table, _ := c.d.elements(arg, "j")
+			parts = append(parts, fmt.Sprintf("SELECT %d AS a, row_number() OVER () AS o, j.v AS v FROM %s WHERE jsonb_typeof(j.v) <> 'null'", i, table))
+		}
+	}
+	union := strings.Join(parts, " UNION ALL ")
+	if c.d == SQLite {
+		return fmt.Sprintf("(SELECT '[' || COALESCE(group_concat(m.v, ',' ORDER BY m.a, m.o), '') || ']' FROM (%s) m)", union)
+	}
+	return fmt.Sprintf("(SELECT COALESCE(jsonb_agg(m.v ORDER BY m.a, m.o), '[]') FROM (%s) m)", union)
+}
