@@ -37,6 +37,8 @@ const (
 
 // DB is a database of graphs. It may be used by many at once.
 type DB struct {
+	QueryTime time.Duration // how long a query may take; set before use
+
 	name     string
 	postgres bool
 	log      *slog.Logger
@@ -47,6 +49,8 @@ type DB struct {
 
 	mu    sync.Mutex
 	heads map[string]head // by instance
+
+	queries chan struct{} // a place for each that runs
 }
 
 // head is up to where an instance's graph was last known to be.
@@ -124,7 +128,7 @@ func OpenReadOnly(ctx context.Context, target string) (*DB, error) {
 
 // connect prepares the connections of PostgreSQL, or finds the path of SQLite.
 func connect(target string) (db *DB, path string, err error) {
-	db = &DB{name: target, heads: map[string]head{}}
+	db = &DB{name: target, heads: map[string]head{}, QueryTime: DefaultQueryTime, queries: make(chan struct{}, maxQueries)}
 	if path, ok := strings.CutPrefix(target, "sql:"); ok {
 		if path == "" || path == ":memory:" {
 			return nil, "", fmt.Errorf("%q names no file: write sql:PATH", target)
