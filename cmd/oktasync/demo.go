@@ -21,6 +21,7 @@ import (
 	"github.com/oktasync/oktasync/handlers"
 	"github.com/oktasync/oktasync/sync/engine"
 	"github.com/oktasync/oktasync/sync/okta/oktasim"
+	"github.com/oktasync/oktasync/sync/sink/sqldb"
 )
 
 const (
@@ -34,6 +35,7 @@ type demoCmd struct {
 	For    time.Duration `placeholder:"20s" help:"End by itself after that much change; else at Ctrl-C."`
 	Users  int           `default:"300" help:"Users of the simulated org, 1 to 100,000."`
 	Listen string        `default:"${demoListen}" help:"Address to listen on; if the default is taken, any free port."`
+	Sinks  Secret        `default:"${defaultSink}" env:"OKTASYNC_SINKS" placeholder:"SINK,…" help:"Where the graph goes, as of serve."`
 }
 
 // demo is one showing: an org, the service beside it, and a view of both.
@@ -48,7 +50,7 @@ type demo struct {
 }
 
 // Run shows the service at work on a simulated org: real HTTP on both sides.
-func (cmd *demoCmd) Run(ctx context.Context, w world) error {
+func (cmd *demoCmd) Run(ctx context.Context, w world) (err error) {
 	if cmd.Users < 1 || cmd.Users > 100_000 {
 		return usageError{errors.New("--users must be from 1 to 100000")}
 	}
@@ -76,7 +78,15 @@ func (cmd *demoCmd) Run(ctx context.Context, w world) error {
 	w.log = slog.New(slog.NewTextHandler(d.view, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	d.w.log = w.log
 
-	eng, err := engine.New(ctx, d.engineConfig())
+	sinks, err := delivery{Sinks: cmd.Sinks, QueryTime: sqldb.DefaultQueryTime}.open(ctx, w.log, d.view)
+	if err != nil {
+		listener.Close()
+		return err
+	}
+	defer func() { err = errors.Join(err, sinks.close()) }()
+	cfg := d.engineConfig()
+	cfg.Sinks = sinks.all
+	eng, err := engine.New(ctx, cfg)
 	if err != nil {
 		listener.Close()
 		return err
@@ -89,7 +99,7 @@ func (cmd *demoCmd) Run(ctx context.Context, w world) error {
 	serving, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	err = serve(serving, w, eng, listener, handlers.Config{
-		AdminToken: d.admin, TriggerToken: rand.Text(), AllowInsecure: true,
+		AdminToken: d.admin, TriggerToken: rand.Text(), AllowInsecure: true, Query: sinks.query(),
 	}, func(serving context.Context, eng *engine.Engine) error {
 		defer end()
 		return d.play(ctx, serving, eng)
@@ -187,7 +197,19 @@ func (d *demo) hints() string {
 		"  curl " + auth + " " + d.url + "/admin/instances/" + demoID,
 		"  curl " + auth + " '" + d.url + "/v1/instances/" + demoID + "/graph?type=okta_user'",
 		"  curl -N " + auth + " " + d.url + "/v1/instances/" + demoID + "/changes",
+		"In another terminal, here, also after the end (go run ./cmd/oktasync in place of oktasync):",
+		"  oktasync query '" + demoQueries[0] + "'",
+		"  oktasync query '" + demoQueries[1] + "'",
+		"  oktasync query '" + demoQueries[2] + "'",
 	}, "\n")
+}
+
+// demoQueries are to be tried: who is no person; who has access to the most
+// applications; through which group someone reaches one.
+var demoQueries = []string{
+	"Find User that !is Person",
+	"Find okta_user as u that ASSIGNED okta_application as a return u.displayName, count(a) as n order by n desc limit 10",
+	"Find okta_user as u that HAS UserGroup as g that ASSIGNED Application as a return u.displayName, g.displayName, a.displayName limit 10",
 }
 
 // change changes the org at random until user ends or the time is up. Each

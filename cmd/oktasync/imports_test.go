@@ -20,10 +20,14 @@ var mayImport = []struct {
 	imports []string
 }{
 	{"cmd/oktasync", []string{"handlers", "sync/...", "state"}},
-	{"handlers", []string{"sync/engine", "sync/okta", "sync/record", "sync/graph"}},
+	{"handlers", []string{"sync/engine", "sync/sink", "sync/j1ql", "sync/okta", "sync/record", "sync/graph"}},
 	{"sync/engine", []string{"sync/sink", "sync/convert", "sync/okta", "sync/record", "sync/graph", "state"}},
 	{"sync/sink", []string{"sync/graph"}},
+	{"sync/sink/jupiterone", []string{"sync/sink", "sync/sink/sqldb", "sync/graph"}},
+	{"sync/sink/sqldb", []string{"sync/sink", "sync/j1ql", "sync/graph"}},
 	{"sync/sink/...", []string{"sync/sink", "sync/graph"}},
+	{"sync/j1ql", nil},
+	{"sync/j1ql/j1qltest", []string{"sync/j1ql", "sync/graph"}},
 	{"sync/convert", []string{"sync/okta", "sync/record", "sync/graph"}},
 	{"sync/okta", nil},
 	{"sync/okta/oktasim", []string{"sync/okta", "sync/record", "sync/graph"}},
@@ -37,9 +41,12 @@ var mayImport = []struct {
 
 // onlyFrom names packages that tests and the demo need, and no one else.
 var onlyFrom = map[string][]string{
-	"sync/okta/oktasim":     {"cmd/oktasync", "cmd/killtest"},
-	"state/statetest":       nil,
-	"state/statetest/chaos": nil,
+	"sync/okta/oktasim":          {"cmd/oktasync", "cmd/killtest"},
+	"sync/j1ql/j1qltest":         nil,
+	"sync/sink/sqldb/sqldbtest":  nil,
+	"sync/sink/jupiterone/j1sim": nil,
+	"state/statetest":            nil,
+	"state/statetest/chaos":      nil,
 }
 
 func violations(imports map[string][]string) []string {

@@ -20,6 +20,8 @@ type commands struct {
 	Serve   serveCmd   `cmd:"" help:"Receive event hooks and keep the graphs in step."`
 	Demo    demoCmd    `cmd:"" help:"Show it at work on a simulated org: no account, no install."`
 	Sync    syncCmd    `cmd:"" help:"Read an org once, in full, into JSON Lines; no server."`
+	Query   queryCmd   `cmd:"" help:"Ask a graph in J1QL, while the service runs or not."`
+	Probe   probeCmd   `cmd:"" help:"Find out on a scratch scope what JupiterOne honours, and what to switch on."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 
 	Debug bool `help:"Log requests and details as well."`
@@ -27,6 +29,7 @@ type commands struct {
 
 // world is what a command may touch of the process it runs in.
 type world struct {
+	stdin          io.Reader
 	stdout, stderr io.Writer
 	log            *slog.Logger
 	// unhook makes the next signal kill the process: a stop that hangs must
@@ -37,7 +40,7 @@ type world struct {
 func main() {
 	ctx, unhook := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer unhook()
-	os.Exit(run(ctx, os.Args[1:], world{stdout: os.Stdout, stderr: os.Stderr, unhook: unhook}))
+	os.Exit(run(ctx, os.Args[1:], world{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, unhook: unhook}))
 }
 
 // run runs the command that args name and returns the exit status.
@@ -47,7 +50,7 @@ func run(ctx context.Context, args []string, w world) int {
 	parser, err := kong.New(&cmds,
 		kong.Name("oktasync"),
 		kong.Description("Keeps a graph of an Okta org in step with the org."),
-		kong.Vars{"demoListen": demoListen},
+		kong.Vars{"demoListen": demoListen, "defaultSink": defaultSink},
 		kong.UsageOnError(),
 		kong.Writers(w.stdout, w.stderr),
 		kong.Exit(func(code int) { exited = code }),

@@ -31,8 +31,9 @@ type serveCmd struct {
 	TriggerToken Secret `env:"OKTASYNC_TRIGGER_TOKEN" placeholder:"TOKEN" help:"Bearer token of instance events."`
 	SecretKey    Secret `env:"OKTASYNC_SECRET_KEY" placeholder:"BASE64" help:"32 bytes in base64: seals credentials at rest."`
 
-	reading `embed:""`
-	keeping `embed:""`
+	reading  `embed:""`
+	keeping  `embed:""`
+	delivery `embed:""`
 
 	OrgURL     string `name:"okta-client-orgurl" env:"OKTA_CLIENT_ORGURL" placeholder:"https://…" help:"Org of the instance 'default'."`
 	OrgToken   Secret `name:"okta-client-token" env:"OKTA_CLIENT_TOKEN" placeholder:"TOKEN" help:"API token of that org."`
@@ -40,11 +41,17 @@ type serveCmd struct {
 }
 
 // Run serves until ctx ends.
-func (cmd *serveCmd) Run(ctx context.Context, w world) error {
+func (cmd *serveCmd) Run(ctx context.Context, w world) (err error) {
 	cfg, err := cmd.prepare(w)
 	if err != nil {
 		return usageError{err}
 	}
+	sinks, err := cmd.delivery.open(ctx, w.log, w.stdout)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, sinks.close()) }()
+	cfg.Sinks = sinks.all
 	listener, err := net.Listen("tcp", cmd.Listen)
 	if err != nil {
 		return fmt.Errorf("cannot listen: %w", err)
@@ -56,7 +63,7 @@ func (cmd *serveCmd) Run(ctx context.Context, w world) error {
 	}
 	warn(ctx, w, eng)
 	w.log.Info("listening", "address", listener.Addr().String(), "embedded", eng.Embedded())
-	return errors.Join(serve(ctx, w, eng, listener, cmd.handlersConfig(), cmd.registerDefault), eng.Close())
+	return errors.Join(serve(ctx, w, eng, listener, cmd.handlersConfig(sinks), cmd.registerDefault), eng.Close())
 }
 
 // warn logs what endangers a promise of the service. That the state is in memory
@@ -144,8 +151,9 @@ func (cmd *serveCmd) prepareDefault(w world) error {
 	return nil
 }
 
-func (cmd *serveCmd) handlersConfig() handlers.Config {
+func (cmd *serveCmd) handlersConfig(s sinks) handlers.Config {
 	return handlers.Config{
+		Query:         s.query(),
 		AdminToken:    cmd.AdminToken.Reveal(),
 		TriggerToken:  cmd.TriggerToken.Reveal(),
 		AllowInsecure: cmd.AllowInsecureOrgs,

@@ -186,7 +186,7 @@ func (c *compiler) match(node Node, n string) string {
 	kinds := c.matching(node)
 	switch {
 	case kinds != nil:
-		all = append(all, c.ofKinds(kinds, n))
+		all = append(all, c.ofKinds(kinds, n, node.Filter != nil && filterCost(*node.Filter) == 0))
 	case !node.All:
 		all = append(all, c.hasText(n, node.Text))
 	}
@@ -204,8 +204,9 @@ func (c *compiler) match(node Node, n string) string {
 	return strings.Join(all, " AND ")
 }
 
-// ofKinds is the condition that an entity is of one of the kinds.
-func (c *compiler) ofKinds(kinds []Kind, n string) string {
+// ofKinds is the condition that an entity is of one of the kinds. found tells
+// that it is better found by something else than its type.
+func (c *compiler) ofKinds(kinds []Kind, n string, found bool) string {
 	var types []string
 	whole := true // a type has always the same classes
 	for _, k := range kinds {
@@ -222,6 +223,9 @@ func (c *compiler) ofKinds(kinds []Kind, n string) string {
 		return "FALSE"
 	}
 	condition := fmt.Sprintf("%s.type IN (%s)", n, c.bindAll(types))
+	if found && c.d == SQLite {
+		condition = "+" + condition // which keeps the index of types out of it
+	}
 	if whole {
 		return condition
 	}
@@ -326,7 +330,7 @@ func (c *compiler) mayBeList(name string, kinds []Kind) bool {
 	return slices.ContainsFunc(kinds, func(k Kind) bool { return c.schema.Lists[k.Type][name] })
 }
 
-// comparison compiles a comparison to a condition that is never NULL.
+// comparison compiles a comparison to a condition; it is never wrong to take NULL for false.
 func (c *compiler) comparison(cmp Comparison, of func(Property) operand) string {
 	v, known := c.value(cmp.Property, of(cmp.Property))
 	condition := ""
@@ -351,7 +355,13 @@ func (c *compiler) comparison(cmp Comparison, of func(Property) operand) string 
 	if cmp.Op.Not {
 		return "NOT COALESCE((" + condition + "), FALSE)"
 	}
-	return "COALESCE((" + condition + "), FALSE)"
+	condition = "COALESCE((" + condition + "), FALSE)"
+	if cmp.Op.Kind == Equal && len(cmp.Values) == 1 && cmp.Values[0].Kind == Text && v.column != "" && !v.list {
+		if found := c.d.found(v.column, v.name, c.bind(cmp.Values[0].Text)); found != "" {
+			condition = "(" + found + " AND " + condition + ")" // found by an index, which must not be hidden from it
+		}
+	}
+	return condition
 }
 
 // test is the condition that a positive operator holds for a value.
@@ -369,13 +379,7 @@ func (c *compiler) test(v value, known bool, kind OpKind, x Value) string {
 		return c.testElement(element{"CASE WHEN " + v.text + " IS NOT NULL THEN " + c.textKind() + " END", v.text}, kind, x)
 	}
 	if !v.list {
-		test := c.testElement(c.d.scalar(v.json), kind, x)
-		if kind == Equal && x.Kind == Text && v.column != "" {
-			if found := c.d.found(v.column, v.name, c.bind(x.Text)); found != "" {
-				return "(" + found + " AND " + test + ")"
-			}
-		}
-		return test
+		return c.testElement(c.d.scalar(v.json), kind, x)
 	}
 	table, e := c.d.elements(v.json, "j")
 	return fmt.Sprintf("EXISTS (SELECT 1 FROM %s WHERE %s)", table, c.testElement(e, kind, x))
