@@ -7,4 +7,9 @@ import (
 	"github.com/oktasync/oktasync/sync/sink/sqldb/sqldbtest"
 )
 
-func TestMain(m *testing.M) { os.Exit(sqldbtest.Main(m)) }
+func TestMain(m *testing.M) {
+	if target := os.Getenv("SQLDB_REPLACE"); target != "" {
+		replaceForever(target)
+	}
+	os.Exit(sqldbtest.Main(m))
+}

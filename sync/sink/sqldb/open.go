@@ -21,6 +21,7 @@ import (
 	"github.com/pressly/goose/v3/lock"
 	_ "modernc.org/sqlite" // the driver sqlite
 
+	"github.com/oktasync/oktasync/sync/j1ql"
 	"github.com/oktasync/oktasync/sync/sink"
 )
 
@@ -50,7 +51,8 @@ type DB struct {
 	mu    sync.Mutex
 	heads map[string]head // by instance
 
-	queries chan struct{} // a place for each that runs
+	queries chan struct{}                     // a place for each that runs
+	ran     func(j1ql.Statement, [][]*string) // for tests: what a query ran and found
 }
 
 // head is up to where an instance's graph was last known to be.

@@ -59,7 +59,7 @@ const keep = "ON CONFLICT DO NOTHING"
 
 // chunk is how many rows a statement of SQLite has: its text is read anew each
 // time, and more rows do not make that cheaper.
-const chunk = 100
+const chunk = 400
 
 // put inserts rows of a table into it, or into one like it.
 func (db *DB) put(ctx context.Context, on runner, t table, into string, rows [][]any, conflict string) error {
