@@ -2,7 +2,9 @@ package j1ql
 
 import (
 	"math"
+	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Bind returns the query with its parameters and dates replaced by values: a
@@ -126,6 +128,9 @@ func (b binder) value(v Value, kind OpKind) ([]Value, error) {
 			case nil:
 				value.Kind = Undefined
 			case string:
+				if strings.ContainsRune(item, 0) || !utf8.ValidString(item) {
+					return nil, errorAt(v.Pos, "the parameter %s has a character that is not UTF-8, or NUL", v.Text)
+				}
 				value.Kind, value.Text = Text, item
 			case bool:
 				value.Kind, value.Boolean = Boolean, item

@@ -9,7 +9,7 @@ import (
 // Error says what is wrong with the text of a query, and where.
 type Error struct {
 	Pos     Pos
-	Got     string // the word that stands there; "" where the message says it all
+	Got     string // the word that stands there; of a text only that it is one
 	Want    string // what was expected
 	Message string // in place of Got and Want
 }
@@ -22,7 +22,7 @@ func (e *Error) Error() string {
 	case e.Got == "":
 		return at + "the query ends here: expected " + e.Want
 	}
-	return fmt.Sprintf("%sunexpected %q: expected %s", at, e.Got, e.Want)
+	return fmt.Sprintf("%sunexpected %s: expected %s", at, e.Got, e.Want)
 }
 
 func errorAt(pos Pos, format string, args ...any) *Error {
@@ -73,4 +73,15 @@ func distance(a, b string) int {
 		}
 	}
 	return row[len(y)]
+}
+
+// hint says after an unknown word what may be meant.
+func hint(word string, known []string) string {
+	if near := Nearest(word, known); len(near) > 0 {
+		return "; did you mean " + strings.Join(near, " or ") + "?"
+	}
+	if len(known) == 0 {
+		return ""
+	}
+	return "; there are: " + strings.Join(known[:min(len(known), 10)], ", ")
 }

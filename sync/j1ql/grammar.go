@@ -6,7 +6,8 @@ import (
 )
 
 // The lexer knows where it is: a / begins a regular expression only after an
-// operator of comparison, and a - is part of a name only outside of RETURN.
+// operator of comparison, and a - is part of a name only outside of RETURN. It takes
+// any text: what fits no rule is Other, a single character.
 var tokens = lexer.MustStateful(lexer.Rules{
 	"Root": {
 		lexer.Include("Blank"),
@@ -20,12 +21,14 @@ var tokens = lexer.MustStateful(lexer.Rules{
 	"Operand": {
 		lexer.Include("Blank"),
 		{Name: "Regexp", Pattern: `/(?:\\.|[^/\\\n])+/i?`, Action: lexer.Pop()},
+		{Name: "OpenRegexp", Pattern: `/`},
 		{Name: "List", Pattern: `\(`, Action: lexer.Push("Values")},
 		lexer.Return(),
 	},
 	"Values": {
 		lexer.Include("Blank"),
 		{Name: "Regexp", Pattern: `/(?:\\.|[^/\\\n])+/i?`},
+		{Name: "OpenRegexp", Pattern: `/`},
 		{Name: "ListEnd", Pattern: `\)`, Action: lexer.Pop()},
 		lexer.Include("Value"),
 		lexer.Include("Word"),
@@ -39,10 +42,12 @@ var tokens = lexer.MustStateful(lexer.Rules{
 		{Name: "Keyword", Pattern: keyword},
 		{Name: "Short", Pattern: `[A-Za-z_][A-Za-z0-9_:]*`},
 		{Name: "Punct", Pattern: punct},
+		lexer.Include("Other"),
 	},
 	"Blank": {
 		{Name: "Space", Pattern: `\s+`},
 		{Name: "Comment", Pattern: `/\*(?:[^*]|\*+[^*/])*\*+/`},
+		{Name: "OpenComment", Pattern: `/\*`},
 	},
 	"Value": {
 		{Name: "Strange", Pattern: strange},
@@ -57,6 +62,12 @@ var tokens = lexer.MustStateful(lexer.Rules{
 		{Name: "Keyword", Pattern: keyword},
 		{Name: "Name", Pattern: `[A-Za-z_][A-Za-z0-9_:]*(?:-[A-Za-z_][A-Za-z0-9_:]*)*`},
 		{Name: "Punct", Pattern: punct},
+		lexer.Include("Other"),
+	},
+	"Other": {
+		{Name: "OpenText", Pattern: `['"]`},
+		{Name: "OpenBracket", Pattern: `\[`},
+		{Name: "Other", Pattern: `.`},
 	},
 })
 
@@ -70,15 +81,16 @@ const (
 
 var parser = participle.MustBuild[gQuery](
 	participle.Lexer(tokens),
-	participle.Elide("Space", "Comment"),
 	participle.CaseInsensitive("Keyword", "Name", "Short"),
-	participle.UseLookahead(2),
+	participle.UseLookahead(0),
 )
 
-// The grammar, in the order of the text.
+// The grammar, in the order of the text. One token decides everywhere how to go on:
+// so the first that cannot be taken is the one to complain of, and the time is
+// in proportion to the text.
 type gQuery struct {
 	Find   bool      `parser:"@'FIND'?"`
-	Unique bool      `parser:"@'UNIQUE'?"`
+	Unique *gUnique  `parser:"@@?"`
 	Node   gNode     `parser:"@@"`
 	Steps  []gStep   `parser:"@@*"`
 	Where  *gFilter  `parser:"('WHERE' @@)?"`
@@ -86,6 +98,11 @@ type gQuery struct {
 	Order  []gOrder  `parser:"('ORDER' 'BY' @@ (',' @@)*)?"`
 	Skip   *gCount   `parser:"('SKIP' @@)?"`
 	Limit  *gCount   `parser:"('LIMIT' @@)?"`
+}
+
+type gUnique struct {
+	Pos    lexer.Position
+	Unique bool `parser:"@'UNIQUE'"`
 }
 
 type gCount struct {
@@ -122,17 +139,14 @@ type gName struct {
 }
 
 type gNode struct {
-	Pos     lexer.Position
-	All     bool      `parser:"( @'*'"`
-	Text    *string   `parser:"| @String"`
-	Names   []gName   `parser:"| '(' @@ ('|' @@)* ')' | @@ )"`
-	Clauses []gClause `parser:"@@*"`
-}
-
-type gClause struct {
-	Pos   lexer.Position
-	With  *gFilter `parser:"'WITH' @@"`
-	Alias *gName   `parser:"| 'AS' @@"`
+	Pos    lexer.Position
+	All    bool     `parser:"( @'*'"`
+	Text   *string  `parser:"| @String"`
+	Names  []gName  `parser:"| '(' @@ ('|' @@)* ')' | @@ )"`
+	Before *gName   `parser:"( 'AS' @@"`
+	Then   *gFilter `parser:"  ('WITH' @@)?"`
+	With   *gFilter `parser:"| 'WITH' @@"`
+	After  *gName   `parser:"  ('AS' @@)? )?"`
 }
 
 type gFilter struct {
@@ -180,9 +194,8 @@ type gValue struct {
 
 type gColumn struct {
 	Pos   lexer.Position
-	Expr  gExpr `parser:"@@"`
-	End   lexer.Position
-	Alias *string `parser:"('AS' @(Short | String))?"`
+	Expr  gExpr        `parser:"@@"`
+	Alias *lexer.Token `parser:"('AS' @(Short | String))?"`
 }
 
 type gExpr struct {
@@ -212,17 +225,13 @@ type gTermRest struct {
 
 type gFactor struct {
 	Pos    lexer.Position
-	Minus  bool    `parser:"  (@'-'?"`
-	Number *string `parser:"    @Number)"`
-	String *string `parser:"| @String"`
-	Inner  *gExpr  `parser:"| '(' @@ ')'"`
-	Call   *gCall  `parser:"| @@"`
-	Ref    *gPath  `parser:"| @@"`
-}
-
-type gCall struct {
-	Func string  `parser:"@Short '('"`
-	Args []gExpr `parser:"@@ (',' @@)* ')'"`
+	Minus  bool     `parser:"  (@'-'?"`
+	Number *string  `parser:"    @Number)"`
+	String *string  `parser:"| @String"`
+	Inner  *gExpr   `parser:"| '(' @@ ')'"`
+	Name   string   `parser:"| @(Short | Name)"`
+	Args   []gExpr  `parser:"  ( '(' @@ (',' @@)* ')'"`
+	Parts  []string `parser:" | ('.' @(Bracket | Short | Name | Keyword | '*'))+ )?"`
 }
 
 type gPath struct {

@@ -3,7 +3,6 @@ package j1ql
 import (
 	"errors"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -28,30 +27,37 @@ func Parse(text string) (*Query, error) {
 	if len(text) > MaxText {
 		return nil, errorAt(Pos{1, 1}, "the query has %d bytes; at most %d can be", len(text), MaxText)
 	}
-	if !utf8.ValidString(text) {
-		return nil, errorAt(Pos{1, 1}, "the query is not UTF-8")
+	if i := strings.IndexFunc(text, func(r rune) bool { return r == utf8.RuneError || r == 0 }); i >= 0 {
+		p := lexer.Position{Line: 1, Column: 1}
+		p.Advance(text[:i])
+		return nil, errorAt(at(p), "there is a character that is not UTF-8, or NUL")
 	}
 	all, err := words(text)
 	if err != nil {
 		return nil, err
 	}
-	g, err := parser.ParseString("", text)
-	if err != nil {
-		return nil, explain(err, all)
+	g, i := parseWords(all)
+	if g == nil {
+		return nil, unexpected(all, i)
 	}
 	r := &resolver{named: map[string][]Binding{}, aliases: map[string]Binding{}, negated: map[string]bool{}}
-	q, err := r.query(g)
-	if err != nil {
-		return nil, err
-	}
-	return q, nil
+	return r.query(g)
+}
+
+// open says of what begins and does not end how it ends.
+var open = map[string]string{
+	"OpenText":    "the text that begins here does not end: expected the same quote, and \\ before quotes in the text",
+	"OpenRegexp":  "the regular expression that begins here is empty, or does not end on its line: expected /, and \\ before a / in it",
+	"OpenBracket": "the name that begins here does not end on its line: expected ]",
+	"OpenComment": "the comment that begins here does not end: expected */",
 }
 
 // words splits the text, and refuses what is too long, too deep or not of this language.
+// The offset of a word's position is its number; the last word is the end.
 func words(text string) ([]lexer.Token, error) {
 	lex, err := tokens.LexString("", text)
 	if err != nil {
-		return nil, explain(err, nil)
+		return nil, err
 	}
 	names := lexer.SymbolsByRune(tokens)
 	var all []lexer.Token
@@ -59,194 +65,68 @@ func words(text string) ([]lexer.Token, error) {
 	for {
 		t, err := lex.Next()
 		if err != nil {
-			return nil, explain(err, all)
+			return nil, err
 		}
-		if t.EOF() {
-			return append(all, t), nil
-		}
-		switch name := names[t.Type]; {
-		case name == "Space" || name == "Comment":
+		name := names[t.Type]
+		if name == "Space" || name == "Comment" {
 			continue
+		}
+		pos := at(t.Pos)
+		t.Pos.Offset = len(all)
+		all = append(all, t)
+		switch {
+		case t.EOF():
+			return all, nil
 		case name == "Strange" && t.Value == "{{":
-			return nil, errorAt(at(t.Pos), "{{…}} is of saved questions, and not supported: use a parameter, ${name}")
+			return nil, errorAt(pos, "{{…}} is of saved questions, and not supported: use a parameter, ${name}")
 		case name == "Strange":
-			return nil, errorAt(at(t.Pos), "smart classes, as %s, are not supported: name classes, as (User|Person)", t.Value)
+			return nil, errorAt(pos, "smart classes, as %s, are not supported: name classes, as (User|Person)", t.Value)
+		case open[name] != "":
+			return nil, errorAt(pos, "%s", open[name])
 		case name == "List" || t.Value == "(":
 			depth++
 		case name == "ListEnd" || t.Value == ")":
 			depth--
 		}
-		if all = append(all, t); len(all) > maxTokens {
-			return nil, errorAt(at(t.Pos), "the query has more than %d words", maxTokens)
+		if len(all) > maxTokens {
+			return nil, errorAt(pos, "the query has more than %d words", maxTokens)
 		}
 		if depth > maxDepth {
-			return nil, errorAt(at(t.Pos), "more than %d parentheses are open", maxDepth)
+			return nil, errorAt(pos, "more than %d parentheses are open", maxDepth)
 		}
 	}
 }
 
 func at(p lexer.Position) Pos { return Pos{p.Line, p.Column} }
 
-// explain says of an error of the parser what was expected.
-func explain(err error, all []lexer.Token) error {
-	var wrong *participle.UnexpectedTokenError
-	if errors.As(err, &wrong) {
-		e := &Error{Pos: at(wrong.Unexpected.Pos), Got: wrong.Unexpected.Value}
-		i := slices.IndexFunc(all, func(t lexer.Token) bool { return t.Pos.Offset == wrong.Unexpected.Pos.Offset })
-		if wrong.Unexpected.EOF() {
-			i, e.Got = len(all)-1, ""
-			e.Pos = at(wrong.Unexpected.Pos)
-		}
-		e.Want = expected(all[:max(i, 0)])
-		return e
+// parseWords parses words. If it cannot, it returns nil and the number of the
+// first that does not fit.
+func parseWords(all []lexer.Token) (*gQuery, int) {
+	var g *gQuery
+	lex, err := lexer.Upgrade(&wordReader{all})
+	if err == nil {
+		g, err = parser.ParseFromLexer(lex)
 	}
-	var other participle.Error
-	if errors.As(err, &other) {
-		pos := at(other.Position())
-		if strings.Contains(other.Message(), "invalid input text") {
-			return errorAt(pos, "this cannot be read: is a quote, a bracket or a comment not closed?")
-		}
-		if len(all) > 0 {
-			i := slices.IndexFunc(all, func(t lexer.Token) bool { return t.Pos.Offset == other.Position().Offset })
-			if i >= 0 {
-				return &Error{Pos: pos, Got: all[i].Value, Want: expected(all[:i])}
-			}
-		}
-		return errorAt(pos, "this cannot be read")
+	var wrong participle.Error
+	switch {
+	case err == nil:
+		return g, 0
+	case errors.As(err, &wrong):
+		return nil, wrong.Position().Offset
 	}
-	return errorAt(Pos{1, 1}, "the query cannot be read")
+	return nil, len(all) - 1
 }
 
-const (
-	wantNode  = "a class as User, a type as okta_user, * or a text in quotes"
-	wantVerb  = "a verb as HAS, or RELATES TO"
-	wantMore  = "THAT, WHERE, RETURN, ORDER BY, SKIP, LIMIT or the end"
-	wantValue = "a value: a text in quotes, a number, a date, true, false, undefined, /a regular expression/ or ${parameter}"
-)
+// wordReader gives words to the parser.
+type wordReader struct{ rest []lexer.Token }
 
-// expected says what may follow the words before an error.
-func expected(before []lexer.Token) string {
-	if len(before) == 0 {
-		return "FIND and " + wantNode
+// Next returns the next word, and the end again and again.
+func (w *wordReader) Next() (lexer.Token, error) {
+	t := w.rest[0]
+	if len(w.rest) > 1 {
+		w.rest = w.rest[1:]
 	}
-	names := lexer.SymbolsByRune(tokens)
-	// The part of the query, and how deep it is in parentheses there.
-	part, depth, inList := "FIND", 0, false
-	for _, t := range before {
-		word := strings.ToUpper(t.Value)
-		name := names[t.Type]
-		switch {
-		case name == "Return":
-			part, depth = "RETURN", 0
-		case name == "Keyword" && slices.Contains([]string{"FIND", "WITH", "THAT", "WHERE", "ORDER", "SKIP", "LIMIT"}, word):
-			part, depth = word, 0
-		case name == "List" || name == "ListEnd":
-			inList = name == "List"
-		case name == "Punct" && word == "(":
-			depth++
-		case name == "Punct" && word == ")":
-			depth--
-		}
-	}
-	last := before[len(before)-1]
-	word, name := strings.ToUpper(last.Value), names[last.Type]
-	condition := "a property as displayName, or a condition in parentheses"
-	switch {
-	case name == "Keyword" && word == "AS":
-		return "a name"
-	case name == "Direction":
-		return wantNode + ", or AS"
-	}
-	switch part {
-	case "FIND":
-		if word == "FIND" || word == "UNIQUE" || word == "(" || word == "|" {
-			return wantNode
-		}
-		if depth > 0 {
-			return "| or )"
-		}
-		return "WITH, AS, " + wantMore
-	case "THAT":
-		switch {
-		case word == "THAT" || word == "!":
-			return wantVerb
-		case word == "(" || word == "|":
-			return "a name"
-		case depth > 0:
-			return "| or )"
-		case len(before) > 1 && (slices.Contains([]string{"THAT", "!"}, strings.ToUpper(before[len(before)-2].Value))) || word == "TO":
-			return wantNode
-		}
-		return "a class or type, WITH, AS, " + wantMore
-	case "WITH", "WHERE":
-		if part == "WHERE" {
-			condition = "a property of a name, as u.email, or a condition in parentheses"
-		}
-		more := "AND, OR, " + wantMore
-		if part == "WITH" {
-			more = "AND, OR, AS, " + wantMore
-		}
-		if depth > 0 {
-			more = "AND, OR or )"
-		}
-		if inList {
-			more = "OR between all values, or AND between all, or )"
-		}
-		switch name {
-		case "Compare", "Compare1", "List":
-			return wantValue
-		case "Name", "Bracket":
-			if n := len(before); n > 1 && slices.Contains([]string{"Compare", "Compare1"}, names[before[n-2].Type]) {
-				if part == "WITH" {
-					return wantValue
-				}
-				return ". and a property"
-			}
-			return "an operator: = != < <= > >= ~= !~= ^= !^= $= !$="
-		case "String", "Number", "Now", "Date", "Parameter", "Regexp":
-			return more
-		case "ListEnd":
-			return more
-		}
-		switch word {
-		case "WITH", "WHERE", "(":
-			return condition
-		case "AND", "OR":
-			return condition + ", or in a list: " + wantValue
-		case ".":
-			return "the rest of the property's name"
-		case "-":
-			return "a number"
-		}
-		return more
-	case "RETURN":
-		switch {
-		case name == "Return" || slices.Contains([]string{",", "(", "+", "-", "*", "/", "^"}, word):
-			return "a column: a property as u.email, a name, a function as COUNT(u), or TREE"
-		case word == ".":
-			return "a property"
-		case depth > 0:
-			return ", or )"
-		}
-		return ", or AS, ORDER BY, SKIP, LIMIT or the end"
-	case "ORDER":
-		switch {
-		case word == "ORDER":
-			return "BY"
-		case word == "BY" || word == ",":
-			return "a column or a property as u.email"
-		case word == ".":
-			return "a property"
-		}
-		return ", or ASC, DESC, SKIP, LIMIT or the end"
-	}
-	if word == part {
-		return "a whole number"
-	}
-	if part == "SKIP" {
-		return "LIMIT or the end"
-	}
-	return "the end"
+	return t, nil
 }
 
 // count reads a whole number.
@@ -302,11 +182,18 @@ func relative(text string, pos Pos) (*Time, error) {
 	return &Time{N: n, Unit: unit}, nil
 }
 
+// layouts of ISO 8601; fractions of a second may follow the seconds.
+var layouts = []string{
+	"2006", "2006-01", "2006-01-02", "2006-01-02T15", "2006-01-02T15:04", "2006-01-02T15:04:05",
+	"2006-01-02T15:04Z07:00", "2006-01-02T15:04Z0700", time.RFC3339, "2006-01-02T15:04:05Z0700",
+}
+
 // absolute reads a time in ISO 8601, from the year alone on.
 func absolute(text string, pos Pos) (*Time, error) {
 	inner := strings.TrimSpace(text[strings.IndexByte(text, '(')+1 : len(text)-1])
-	for _, layout := range []string{"2006", "2006-01", "2006-01-02", "2006-01-02T15:04", "2006-01-02T15:04:05", "2006-01-02T15:04Z07:00", time.RFC3339} {
-		if t, err := time.Parse(layout, strings.ToUpper(inner)); err == nil && t.Year() > 0 {
+	for _, layout := range layouts {
+		// The zero time means relative to now; and years have four digits.
+		if t, err := time.Parse(layout, strings.ToUpper(inner)); err == nil && t.Year() >= 1000 && t.UTC().Year() <= 9999 {
 			return &Time{At: t.UTC()}, nil
 		}
 	}
@@ -330,12 +217,9 @@ func property(parts []string, pos Pos) (string, error) {
 
 // asWritten is an expression without its spaces.
 func asWritten(e gExpr) string {
-	names := lexer.SymbolsByRune(tokens)
 	var b strings.Builder
 	for _, t := range e.Tokens {
-		if name := names[t.Type]; name != "Space" && name != "Comment" {
-			b.WriteString(t.Value)
-		}
+		b.WriteString(t.Value)
 	}
 	return b.String()
 }

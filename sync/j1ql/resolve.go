@@ -1,8 +1,12 @@
 package j1ql
 
 import (
+	"cmp"
+	"maps"
 	"slices"
 	"strings"
+
+	"github.com/alecthomas/participle/v2/lexer"
 )
 
 // reserved words cannot be the name of anything.
@@ -19,7 +23,7 @@ type resolver struct {
 }
 
 func (r *resolver) query(g *gQuery) (*Query, error) {
-	q := &Query{Unique: g.Unique}
+	q := &Query{Unique: g.Unique != nil}
 	var err error
 	if q.Start, err = r.node(g.Node, true); err != nil {
 		return nil, err
@@ -40,7 +44,10 @@ func (r *resolver) query(g *gQuery) (*Query, error) {
 		}
 	}
 	if q.Unique && (q.Return == nil || q.Return.Tree) {
-		return nil, errorAt(Pos{1, 1}, "UNIQUE needs RETURN with columns")
+		return nil, errorAt(at(g.Unique.Pos), "UNIQUE needs RETURN with columns")
+	}
+	if len(g.Order) > maxCols {
+		return nil, errorAt(at(g.Order[0].Pos), "there are %d keys to order by; at most %d can be", len(g.Order), maxCols)
 	}
 	for _, by := range g.Order {
 		order, err := r.order(by, q)
@@ -78,11 +85,11 @@ func (r *resolver) alias(g *gName, b Binding) (string, error) {
 		return "", errorAt(at(g.Pos), "%s is a word of the language: choose another name", g.Name)
 	case twice:
 		return "", errorAt(at(g.Pos), "%s is the name of something else already: choose another", g.Name)
-	case b == None:
-		r.negated[g.Name] = true
+	}
+	r.aliases[g.Name] = b // None: of a negated step
+	if b == None {
 		return g.Name, nil
 	}
-	r.aliases[g.Name] = b
 	r.known = append(r.known, g.Name)
 	return g.Name, nil
 }
@@ -134,12 +141,15 @@ func (r *resolver) that(g gThat) (*That, error) {
 		t.Edge = r.bind()
 	}
 	every := false
+	if len(g.Verbs) > maxValues {
+		return nil, errorAt(t.Pos, "the step has %d verbs; at most %d can be", len(g.Verbs), maxValues)
+	}
 	for _, verb := range g.Verbs {
 		name := strings.ToUpper(verb.Name)
-		r.implicit(name, t.Edge)
 		every = every || name == "RELATES"
 		if !slices.Contains(t.Verbs, name) {
 			t.Verbs = append(t.Verbs, name)
+			r.implicit(name, t.Edge)
 		}
 	}
 	if every {
@@ -172,6 +182,9 @@ func (r *resolver) node(g gNode, binds bool) (Node, error) {
 			return n, errorAt(n.Pos, "the text to search for is empty: * is any entity")
 		}
 	}
+	if len(g.Names) > maxValues {
+		return n, errorAt(n.Pos, "there are %d classes and types; at most %d can be", len(g.Names), maxValues)
+	}
 	for _, name := range g.Names {
 		if slices.Contains(n.Names, name.Name) {
 			continue
@@ -179,29 +192,19 @@ func (r *resolver) node(g gNode, binds bool) (Node, error) {
 		n.Names = append(n.Names, name.Name)
 		r.implicit(name.Name, n.Binding)
 	}
-	for _, clause := range g.Clauses {
-		switch {
-		case clause.With != nil && n.Filter != nil:
-			return n, errorAt(at(clause.Pos), "WITH comes a second time: join the conditions by AND")
-		case clause.With != nil:
-			filter, err := r.filter(*clause.With, func(ref gRef) (Property, error) {
-				name, err := property(ref.Parts, at(ref.Pos))
-				return Property{Pos: at(ref.Pos), Binding: None, Name: name}, err
-			})
-			if err != nil {
-				return n, err
-			}
-			n.Filter = &filter
-		case n.Alias != "":
-			return n, errorAt(at(clause.Pos), "AS comes a second time")
-		default:
-			var err error
-			if n.Alias, err = r.alias(clause.Alias, n.Binding); err != nil {
-				return n, err
-			}
+	if with := cmp.Or(g.Then, g.With); with != nil {
+		filter, err := r.filter(*with, func(ref gRef) (Property, error) {
+			name, err := property(ref.Parts, at(ref.Pos))
+			return Property{Pos: at(ref.Pos), Binding: None, Name: name}, err
+		})
+		if err != nil {
+			return n, err
 		}
+		n.Filter = &filter
 	}
-	return n, nil
+	var err error
+	n.Alias, err = r.alias(cmp.Or(g.Before, g.After), n.Binding)
+	return n, err
 }
 
 // filter reads conditions; of finds what a reference means.
@@ -249,7 +252,7 @@ func (r *resolver) condition(g gCondition, of func(gRef) (Property, error)) (Fil
 	for _, v := range values {
 		if v.Ref != nil {
 			if len(values) > 1 || p.Binding == None {
-				return Filter{}, &Error{Pos: at(v.Ref.Pos), Got: strings.Join(v.Ref.Parts, "."), Want: wantValue}
+				return Filter{}, &Error{Pos: at(v.Ref.Pos), Got: quotedWord(strings.Join(v.Ref.Parts, ".")), Want: wantValue}
 			}
 			other, err := of(*v.Ref)
 			if err != nil {
@@ -270,6 +273,9 @@ func (r *resolver) condition(g gCondition, of func(gRef) (Property, error)) (Fil
 // reference finds what u.email means.
 func (r *resolver) reference(g gRef) (Property, error) {
 	pos := at(g.Pos)
+	if _, alias := r.aliases[g.Parts[0]]; alias && len(g.Parts) < 2 {
+		return Property{}, errorAt(pos, "%s is an object as a whole: expected a property of it, as %s.displayName", g.Parts[0], g.Parts[0])
+	}
 	if len(g.Parts) < 2 {
 		return Property{}, errorAt(pos, "expected a property of a name, as u.%s, where u is given by AS", strings.Trim(g.Parts[0], "[]"))
 	}
@@ -284,7 +290,8 @@ func (r *resolver) reference(g gRef) (Property, error) {
 // selector finds what a name means: an alias, or a class, type or verb that
 // stands only once in the query.
 func (r *resolver) selector(name string, pos Pos) (Binding, error) {
-	if b, ok := r.aliases[name]; ok {
+	b, aliased := r.aliases[name]
+	if aliased && b != None {
 		return b, nil
 	}
 	found := r.named[name]
@@ -292,20 +299,14 @@ func (r *resolver) selector(name string, pos Pos) (Binding, error) {
 		found = r.named[strings.ToUpper(name)]
 	}
 	switch {
+	case aliased || found == nil && (r.negated[name] || r.negated[strings.ToUpper(name)]):
+		return None, errorAt(pos, "%s is of a negated step: there is none, so it has no properties", name)
 	case len(found) == 1:
 		return found[0], nil
 	case len(found) > 1:
 		return None, errorAt(pos, "%s stands %d times in the query: give the one that is meant a name by AS", name, len(found))
-	case r.negated[name] || r.negated[strings.ToUpper(name)]:
-		return None, errorAt(pos, "%s is of a negated step: there is none, so it has no properties", name)
 	}
-	hint := ""
-	if near := Nearest(name, r.known); len(near) > 0 {
-		hint = "; did you mean " + strings.Join(near, " or ") + "?"
-	} else if len(r.known) > 0 {
-		hint = "; there are: " + strings.Join(r.known, ", ")
-	}
-	return None, errorAt(pos, "nothing in the query is named %s%s", name, hint)
+	return None, errorAt(pos, "nothing in the query is named %s%s", name, hint(name, r.known))
 }
 
 func (r *resolver) columns(columns []gColumn) (*Return, error) {
@@ -326,11 +327,11 @@ func (r *resolver) columns(columns []gColumn) (*Return, error) {
 		}
 		c := Column{Name: asWritten(g.Expr), Expr: e}
 		if g.Alias != nil {
-			c.Name = *g.Alias
-			if strings.HasPrefix(c.Name, `"`) || strings.HasPrefix(c.Name, "'") {
-				c.Name = unquote(c.Name)
-			} else if slices.Contains(reserved, strings.ToLower(c.Name)) {
-				return nil, errorAt(e.Pos, "%s is a word of the language: choose another name, or put it in quotes", c.Name)
+			if c.Name, err = columnName(*g.Alias); err != nil {
+				return nil, err
+			}
+			if e.All != nil {
+				return nil, errorAt(at(g.Alias.Pos), "%s is many columns, which cannot have one name", asWritten(g.Expr))
 			}
 		}
 		if slices.ContainsFunc(ret.Columns, func(other Column) bool { return other.Name == c.Name }) {
@@ -339,6 +340,19 @@ func (r *resolver) columns(columns []gColumn) (*Return, error) {
 		ret.Columns = append(ret.Columns, c)
 	}
 	return ret, nil
+}
+
+func columnName(alias lexer.Token) (string, error) {
+	name := alias.Value
+	switch {
+	case name == `""` || name == "''":
+		return "", errorAt(at(alias.Pos), "the name of a column cannot be empty")
+	case strings.ContainsAny(name[:1], `"'`):
+		return unquote(name), nil
+	case slices.Contains(reserved, strings.ToLower(name)):
+		return "", errorAt(at(alias.Pos), "%s is a word of the language: choose another name, or put it in quotes", name)
+	}
+	return name, nil
 }
 
 // place says where an expression stands.
@@ -359,6 +373,9 @@ func (r *resolver) expr(g gExpr, where place) (Expr, error) {
 	if err != nil {
 		return left, err
 	}
+	if len(g.Rest) > maxDepth {
+		return left, errorAt(at(g.Pos), "more than %d operations are in a row", maxDepth)
+	}
 	for _, rest := range g.Rest {
 		right, err := r.term(rest.Term, where)
 		if err != nil {
@@ -376,6 +393,9 @@ func (r *resolver) term(g gTerm, where place) (Expr, error) {
 	left, err := r.factor(g.First, where)
 	if err != nil {
 		return left, err
+	}
+	if len(g.Rest) > maxDepth {
+		return left, errorAt(at(g.Pos), "more than %d operations are in a row", maxDepth)
 	}
 	for _, rest := range g.Rest {
 		right, err := r.factor(rest.Factor, where)
@@ -405,10 +425,10 @@ func (r *resolver) factor(g gFactor, where place) (Expr, error) {
 		return Expr{Pos: pos, Text: &text}, nil
 	case g.Inner != nil:
 		return r.expr(*g.Inner, where)
-	case g.Call != nil:
-		return r.call(*g.Call, pos, where)
+	case g.Args != nil:
+		return r.call(g.Name, g.Args, pos, where)
 	}
-	parts := g.Ref.Parts
+	parts := append([]string{g.Name}, g.Parts...)
 	if i := slices.Index(parts, "*"); i >= 0 && i != 1 || i == 1 && len(parts) > 2 {
 		return Expr{}, errorAt(pos, "* stands alone after a name, as u.*")
 	}
@@ -417,7 +437,7 @@ func (r *resolver) factor(g gFactor, where place) (Expr, error) {
 		return Expr{}, err
 	}
 	switch {
-	case len(parts) == 1 && (where == whole || where == counted):
+	case len(parts) == 1 && where == whole, (len(parts) == 1 || parts[1] == "*") && where == counted:
 		return Expr{Pos: pos, Object: &b}, nil
 	case len(parts) == 1 || parts[1] == "*" && where != whole:
 		return Expr{}, errorAt(pos, "%s is an object as a whole: expected a property of it, as %s.displayName", strings.Join(parts, "."), parts[0])
@@ -428,22 +448,14 @@ func (r *resolver) factor(g gFactor, where place) (Expr, error) {
 	return Expr{Pos: pos, Property: &Property{Pos: pos, Binding: b, Name: name}}, err
 }
 
-func (r *resolver) call(g gCall, pos Pos, where place) (Expr, error) {
-	name := strings.ToUpper(g.Func)
+func (r *resolver) call(function string, args []gExpr, pos Pos, where place) (Expr, error) {
+	name := strings.ToUpper(function)
 	takes, known := functions[name]
 	if !known {
-		var names []string
-		for f := range functions {
-			names = append(names, f)
-		}
-		slices.Sort(names)
-		if near := Nearest(name, names); len(near) > 0 {
-			names = near
-		}
-		return Expr{}, errorAt(pos, "there is no function %s; there are: %s", g.Func, strings.Join(names, ", "))
+		return Expr{}, errorAt(pos, "there is no function %s%s", function, hint(name, slices.Sorted(maps.Keys(functions))))
 	}
-	if len(g.Args) < takes[0] || len(g.Args) > takes[1] {
-		return Expr{}, errorAt(pos, "%s takes %d argument, not %d", name, takes[0], len(g.Args))
+	if len(args) < takes[0] || len(args) > takes[1] {
+		return Expr{}, errorAt(pos, "%s takes %d argument, not %d", name, takes[0], len(args))
 	}
 	inside := inner
 	if slices.Contains(aggregates, name) {
@@ -458,7 +470,7 @@ func (r *resolver) call(g gCall, pos Pos, where place) (Expr, error) {
 		inside = measured
 	}
 	call := &Call{Func: name}
-	for _, arg := range g.Args {
+	for _, arg := range args {
 		e, err := r.expr(arg, inside)
 		if err != nil {
 			return e, err
