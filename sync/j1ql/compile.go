@@ -2,7 +2,9 @@ package j1ql
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -53,19 +55,40 @@ func Compile(q *Query, d Dialect, schema Schema, instance string, skip, limit in
 			panic(r)
 		}
 	}()
-	c := &compiler{d: d, schema: schema, cols: map[Binding]string{}, kinds: map[Binding][]Kind{}, edges: map[Binding]bool{}}
+	c := &compiler{d: d, schema: schema, kinds: map[Binding][]Kind{}, edges: map[Binding]bool{}}
 	c.instance = c.bind(instance)
 	c.query(q, skip, limit)
-	return Statement{SQL: c.sql(), Args: c.args, Type: c.typ, Columns: c.columns, Warnings: c.warnings}, nil
+	st = Statement{Type: c.typ, Columns: c.columns, Warnings: c.warnings}
+	st.SQL, st.Args = used(c.sql(), c.args)
+	return st, nil
 }
 
-// compiler builds a statement: a chain of common tables, and a select.
+var parameter = regexp.MustCompile(`[?$][0-9]+`)
+
+// used leaves out the arguments whose parameters did not get into the SQL:
+// PostgreSQL would refuse them. No text of a query is in the SQL.
+func used(sql string, args []any) (string, []any) {
+	var kept []any
+	numbers := map[string]string{}
+	sql = parameter.ReplaceAllStringFunc(sql, func(p string) string {
+		if numbers[p] == "" {
+			n, err := strconv.Atoi(p[1:])
+			if err != nil {
+				panic(err)
+			}
+			kept = append(kept, args[n-1])
+			numbers[p] = fmt.Sprint(p[:1], len(kept))
+		}
+		return numbers[p]
+	})
+	return sql, kept
+}
+
+// compiler builds a statement: common tables, and a select.
 //
-// The chain begins at the node that seems to have the fewest matches, the
-// pivot, and goes from there to both ends. For each node there is a table of the keys that
-// were reached (f0, f1, …), for each step one of the pairs that it connects
-// (s1, s2, …), with the keys of what else it binds. So every table holds what
-// was touched, and no path is enumerated unless the answer needs paths.
+// It begins at the node that seems to have the fewest matches, the pivot, and goes from
+// there to both ends: step by step with sets of keys, if the answer is a set of
+// entities; else along the paths, in one join.
 type compiler struct {
 	d        Dialect
 	schema   Schema
@@ -77,7 +100,6 @@ type compiler struct {
 	final string   // the select
 	names int      // of tables given so far
 
-	cols  map[Binding]string // where each binding's key is, as s1.dst
 	kinds map[Binding][]Kind // what may be bound there; nil: anything
 	edges map[Binding]bool   // bindings of edges
 	order []Binding          // all, in order of appearance

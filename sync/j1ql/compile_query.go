@@ -6,15 +6,6 @@ import (
 	"strings"
 )
 
-// relation is a common table of pairs of keys, src and dst, that a step connects, with
-// a column b<n> for each binding n that the step makes.
-type relation struct {
-	table    string
-	bindings []Binding
-}
-
-func column(b Binding) string { return fmt.Sprintf("b%d", b) }
-
 // link is a step of the chain with the negations that follow it: they
 // keep some of what it reaches.
 type link struct {
@@ -44,67 +35,60 @@ func (c *compiler) query(q *Query, skip, limit int) {
 	before, chain := links(q.Steps)
 	c.order = append(c.order, q.Start.Binding)
 	c.declare(chain)
-	pivot := pivotOf(q.Start, chain)
-
-	// From the pivot to the left, then to the right.
-	nodes := make([]string, len(chain)+1) // tables of keys: node i is what link i-1 reaches
-	steps := make([]relation, len(chain))
-	nodeOf := func(i int) (Node, []*That) {
-		if i == 0 {
-			return q.Start, before
-		}
-		return chain[i-1].step.That.Node, chain[i-1].negations
-	}
-	node, negations := nodeOf(pivot)
-	nodes[pivot] = c.table("f", c.start(node, negations))
-	for i := pivot; i > 0; i-- {
-		left, kept := nodeOf(i - 1)
-		steps[i-1] = c.traverse(nodes[i], chain[i-1].step.That, left, kept, true)
-		nodes[i-1] = c.table("f", "SELECT DISTINCT src AS k FROM "+steps[i-1].table)
-	}
-	for i := pivot; i < len(chain); i++ {
-		steps[i] = c.relate(nodes[i], chain[i])
-		if i+1 < len(chain) || c.isSet(q) {
-			nodes[i+1] = c.table("f", "SELECT DISTINCT dst AS k FROM "+steps[i].table)
-		}
-	}
-
-	// Where each binding is: in the table of its step.
-	for i, s := range steps {
-		for _, b := range s.bindings {
-			c.cols[b] = s.table + "." + column(b)
-		}
-		if i == 0 {
-			c.cols[q.Start.Binding] = s.table + ".src"
-		}
-	}
-	if len(steps) == 0 {
-		c.cols[q.Start.Binding] = nodes[0] + ".k"
-	}
-
+	r := route{start: q.Start, before: before, chain: chain, pivot: pivotOf(q.Start, chain)}
 	selected, single := selection(q)
-	if c.isSet(q) {
-		c.answerSet(q, selected, nodes, steps, skip, limit)
+	if single && q.Where == nil && r.isNode(selected) && (c.d != SQLite || r.weight() < maxWeight) {
+		c.answerObjects(q, selected, c.set(r, selected), skip, limit)
 		return
 	}
-	paths := nodes[0]
-	for i, s := range steps {
-		if i == 0 {
-			paths = s.table
-		} else {
-			paths += fmt.Sprintf(" JOIN %s ON %s.src = %s.dst", s.table, s.table, steps[i-1].table)
-		}
+	paths := c.paths(r)
+	where := paths.where
+	if q.Where != nil {
+		where = append(where, c.filter(*q.Where, func(p Property) operand { return c.operand(p.Binding) }))
 	}
+	from := paths.from + " WHERE " + strings.Join(where, " AND ")
 	switch {
 	case q.Return != nil && q.Return.Tree:
-		c.answerTree(q, paths)
+		c.answerTree(from, skip, limit)
 	case single:
-		from, where := c.joined(paths, q.Where, nil)
-		set := fmt.Sprintf("SELECT DISTINCT %s AS k FROM %s%s", c.cols[selected], from, where)
+		set := fmt.Sprintf("SELECT DISTINCT %s.key AS k FROM %s", c.operand(selected).table, from)
 		c.answerObjects(q, selected, set, skip, limit)
 	default:
-		c.answerTable(q, paths, skip, limit)
+		c.answerTable(q, from, skip, limit)
 	}
+}
+
+// route is a chain of steps and where to begin with it: at the pivot, from
+// there to the left, then to the right. Left of the pivot nothing is optional.
+type route struct {
+	start  Node
+	before []*That // negations at the start
+	chain  []link
+	pivot  int // 0 is the start, i the node of link i-1
+}
+
+// node returns a node at or left of the pivot, and the negations there.
+func (r route) node(i int) (Node, []*That) {
+	if i == 0 {
+		return r.start, r.before
+	}
+	return r.chain[i-1].step.That.Node, r.chain[i-1].negations
+}
+
+// isNode tells whether a binding is that of a node that is not in an optional part.
+func (r route) isNode(b Binding) bool { return r.at(b) >= 0 }
+
+// at returns which node a binding is; -1: none.
+func (r route) at(b Binding) int {
+	if b == r.start.Binding {
+		return 0
+	}
+	for i, l := range r.chain {
+		if l.step.That != nil && l.step.That.Node.Binding == b {
+			return i + 1
+		}
+	}
+	return -1
 }
 
 // declare notes the bindings of a chain, in order of appearance.
@@ -176,10 +160,10 @@ func filterCost(f Filter) int {
 	return 2
 }
 
-// start selects the keys of the entities that a node matches.
-func (c *compiler) start(node Node, negations []*That) string {
-	return fmt.Sprintf("SELECT n.key AS k FROM entities n WHERE n.instance = %s AND %s%s",
-		c.instance, c.match(node, "n"), c.negated(negations, "n.key"))
+// reached is the condition that the entity n is one that a node matches and no
+// negation takes away.
+func (c *compiler) reached(node Node, negations []*That, n string) string {
+	return fmt.Sprintf("%s.instance = %s AND %s%s", n, c.instance, c.match(node, n), c.negated(negations, n+".key"))
 }
 
 // negated are the conditions, each with AND before it, that an entity has none of
@@ -206,34 +190,19 @@ func (c *compiler) verbs(r string, verbs []string) string {
 	return fmt.Sprintf(" AND %s.class IN (%s)", r, c.bindAll(verbs))
 }
 
-// traverse is the relation of one traversal from the keys in a table. backwards
-// goes from the right of the text to the left; node is the one that is reached.
-func (c *compiler) traverse(from string, t *That, node Node, negations []*That, backwards bool) relation {
-	near, far, right := "src", "dst", "n.key"
-	if backwards {
-		near, far, right = far, near, "f.k"
+// hop says in SQL where a traversal leads from the entity with the key near: a
+// condition on the relationship r, and the key of the other end.
+func (c *compiler) hop(t *That, r, near string, backwards bool) (edge, far string) {
+	verbs := c.verbs(r, t.Verbs)
+	along := fmt.Sprintf("%s.instance = %s AND %s.from_key = %s%s", r, c.instance, r, near, verbs)
+	against := fmt.Sprintf("%s.instance = %s AND %s.to_key = %s%s", r, c.instance, r, near, verbs)
+	switch {
+	case t.Direction == Either:
+		return "(" + along + " OR " + against + ")", fmt.Sprintf("CASE WHEN %s.from_key = %s THEN %s.to_key ELSE %s.from_key END", r, near, r, r)
+	case (t.Direction == Forward) != backwards:
+		return along, r + ".to_key"
 	}
-	// The same text on both sides: its parameters are the same.
-	conditions := c.match(node, "n") + c.negated(negations, "n.key")
-	verbs := c.verbs("r", t.Verbs)
-	var parts []string
-	for _, forward := range []bool{true, false} {
-		if t.Direction == Forward && !forward || t.Direction == Backward && forward {
-			continue
-		}
-		begin, end := "from_key", "to_key"
-		if forward == backwards {
-			begin, end = end, begin
-		}
-		self := ""
-		if !forward && t.Direction == Either {
-			self = " AND r.from_key <> r.to_key" // once is enough
-		}
-		parts = append(parts, fmt.Sprintf("SELECT f.k AS %s, r.%s AS %s, r.key AS %s, %s AS %s FROM %s f CROSS JOIN relationships r CROSS JOIN entities n WHERE r.instance = %s AND r.%s = f.k%s%s AND n.instance = %s AND n.key = r.%s AND %s",
-			near, end, far, column(t.Edge), right, column(t.Node.Binding), from, c.instance, begin, verbs, self, c.instance, end, conditions))
-	}
-	c.kinds[t.Edge] = c.edgeKinds(t.Verbs)
-	return relation{c.table("s", strings.Join(parts, "\nUNION ALL\n")), []Binding{t.Edge, t.Node.Binding}}
+	return against, r + ".from_key"
 }
 
 // edgeKinds returns the kinds of relationships that have one of the verbs.
@@ -247,43 +216,6 @@ func (c *compiler) edgeKinds(verbs []string) []Kind {
 	return kinds
 }
 
-// relate is the relation of a link from the keys in a table.
-func (c *compiler) relate(from string, l link) relation {
-	if l.step.That != nil {
-		return c.traverse(from, l.step.That, l.step.That.Node, l.negations, false)
-	}
-	o := l.step.Optional
-	_, chain := links(o.Steps) // the first is no negation: none comes before it
-	steps := make([]relation, len(chain))
-	frontier := from
-	for i, inner := range chain {
-		steps[i] = c.relate(frontier, inner)
-		if i+1 < len(chain) {
-			frontier = c.table("f", "SELECT DISTINCT dst AS k FROM "+steps[i].table)
-		}
-	}
-	var bindings []Binding
-	var absent, bound []string
-	joins := steps[0].table
-	for i, s := range steps {
-		for _, b := range s.bindings {
-			bindings = append(bindings, b)
-			absent = append(absent, "NULL AS "+column(b))
-			bound = append(bound, s.table+"."+column(b)+" AS "+column(b))
-		}
-		if i > 0 {
-			joins += fmt.Sprintf(" JOIN %s ON %s.src = %s.dst", s.table, s.table, steps[i-1].table)
-		}
-	}
-	last := steps[len(steps)-1].table
-	union := fmt.Sprintf("SELECT %s.src AS src, %s.dst AS dst, %s, %s.dst AS %s FROM %s\nUNION ALL\nSELECT k, k, %s, k FROM %s",
-		steps[0].table, last, list(bound), last, column(o.Binding), joins, list(absent), from)
-	if len(l.negations) > 0 {
-		union = fmt.Sprintf("SELECT u.* FROM (%s) u WHERE TRUE%s", union, c.negated(l.negations, "u.dst"))
-	}
-	return relation{c.table("s", union), append(bindings, o.Binding)}
-}
-
 // selection returns the binding whose objects are the answer, if it is of one
 // binding alone.
 func selection(q *Query) (Binding, bool) {
@@ -294,43 +226,6 @@ func selection(q *Query) (Binding, bool) {
 		return *q.Return.Columns[0].Expr.Object, true
 	}
 	return None, false
-}
-
-// isSet tells whether the answer is a set of entities of the chain's nodes, for which
-// no path need be enumerated.
-func (c *compiler) isSet(q *Query) bool {
-	selected, single := selection(q)
-	if !single || q.Where != nil {
-		return false
-	}
-	_, chain := links(q.Steps)
-	return selected == q.Start.Binding || slices.ContainsFunc(chain, func(l link) bool {
-		return l.step.That != nil && l.step.That.Node.Binding == selected
-	})
-}
-
-// answerSet selects the entities of one node that have a path to both ends.
-func (c *compiler) answerSet(q *Query, selected Binding, nodes []string, steps []relation, skip, limit int) {
-	_, chain := links(q.Steps)
-	at := 0
-	for i, l := range chain {
-		if l.step.That != nil && l.step.That.Node.Binding == selected {
-			at = i + 1
-		}
-	}
-	right := nodes[len(nodes)-1]
-	for i := len(steps) - 1; i >= at; i-- {
-		right = c.table("f", fmt.Sprintf("SELECT DISTINCT src AS k FROM %s WHERE dst IN (SELECT k FROM %s)", steps[i].table, right))
-	}
-	left := nodes[0]
-	for i := range at {
-		left = c.table("f", fmt.Sprintf("SELECT DISTINCT dst AS k FROM %s WHERE src IN (SELECT k FROM %s)", steps[i].table, left))
-	}
-	set := "SELECT k FROM " + left
-	if left != right {
-		set += " WHERE k IN (SELECT k FROM " + right + ")"
-	}
-	c.answerObjects(q, selected, set, skip, limit)
 }
 
 // answerObjects selects the objects whose keys a select gives.
@@ -383,60 +278,28 @@ func (c *compiler) object(o string, edge bool) string {
 
 func window(skip, limit int) string { return fmt.Sprintf(" LIMIT %d OFFSET %d", limit, skip) }
 
-// joined joins to the paths the objects that a condition and some properties
-// speak of, and returns what to select from, and the condition.
-func (c *compiler) joined(paths string, where *Filter, properties []Property) (from, condition string) {
-	var used []Binding
-	note := func(p Property) operand {
-		if !slices.Contains(used, p.Binding) {
-			used = append(used, p.Binding)
-		}
-		return c.operand(p.Binding)
-	}
-	if where != nil {
-		condition = " WHERE " + c.filter(*where, note)
-	}
-	for _, p := range properties {
-		note(p)
-	}
-	from = paths
-	for _, b := range used {
-		o := c.operand(b)
-		from += fmt.Sprintf(" LEFT JOIN %s %s ON %s.instance = %s AND %s.key = %s", objects(o.edge), o.table, o.table, c.instance, o.table, c.cols[b])
-	}
-	return from, condition
-}
-
-// operand is what a binding is bound to, as joined names it.
+// operand is what a binding is bound to, as paths names it.
 func (c *compiler) operand(b Binding) operand {
-	return operand{table: fmt.Sprintf("o%d", b), kinds: c.kinds[b], edge: c.edges[b]}
+	return operand{table: fmt.Sprintf("b%d", b), kinds: c.kinds[b], edge: c.edges[b]}
 }
 
 // answerTree selects all that is on a path, entities first.
-func (c *compiler) answerTree(q *Query, paths string) {
+func (c *compiler) answerTree(from string, skip, limit int) {
 	c.typ = "tree"
 	c.columns = []StatementColumn{{Name: "object", Object: true}}
-	from, where := c.joined(paths, q.Where, nil)
-	var keys []string
-	for _, b := range c.order {
-		keys = append(keys, c.cols[b]+" AS "+column(b))
-	}
-	all := c.table("p", fmt.Sprintf("SELECT %s FROM %s%s", list(keys), from, where))
-	var parts []string
-	for _, edge := range []bool{false, true} {
-		var of []string
-		for _, b := range c.order {
-			if c.edges[b] == edge {
-				of = append(of, fmt.Sprintf("SELECT %s AS k FROM %s", column(b), all))
-			}
-		}
-		if len(of) > 0 {
-			parts = append(parts, fmt.Sprintf("SELECT %s FROM (%s) x JOIN %s o ON o.instance = %s AND o.key = x.k",
-				c.object("o", edge), strings.Join(of, " UNION "), objects(edge), c.instance))
+	var keys, numbers, key, edge []string
+	for i, b := range c.order {
+		keys = append(keys, fmt.Sprintf("b%d.key AS k%d", b, b))
+		numbers = append(numbers, fmt.Sprintf("SELECT %d AS i", i))
+		key = append(key, fmt.Sprintf("WHEN %d THEN p.k%d", i, b))
+		if c.edges[b] {
+			edge = append(edge, fmt.Sprint(i))
 		}
 	}
-	c.final = fmt.Sprintf("SELECT * FROM (%s) t ORDER BY 7, 1", strings.Join(parts, " UNION ALL "))
-	if c.d == PostgreSQL {
-		c.final = fmt.Sprintf(`SELECT * FROM (%s) t(key, type, classes, properties, a, b, edge) ORDER BY edge, key COLLATE "C"`, strings.Join(parts, " UNION ALL "))
+	edges := "0"
+	if len(edge) > 0 {
+		edges = "CASE WHEN d.i IN (" + list(edge) + ") THEN 1 ELSE 0 END"
 	}
+	c.final = fmt.Sprintf(`SELECT x.k, COALESCE(n.type, r.type), CASE x.edge WHEN 1 THEN r.class ELSE %s END, COALESCE(%s, %s), r.from_key, r.to_key, x.edge FROM (SELECT DISTINCT %s AS edge, CASE d.i %s END AS k FROM (SELECT %s FROM %s) p CROSS JOIN (%s) d) x LEFT JOIN entities n ON x.edge = 0 AND n.instance = %s AND n.key = x.k LEFT JOIN relationships r ON x.edge = 1 AND r.instance = %s AND r.key = x.k WHERE x.k IS NOT NULL ORDER BY x.edge, %s%s`,
+		c.d.text("n.classes"), c.d.text("n.properties"), c.d.text("r.properties"), edges, strings.Join(key, " "), list(keys), from, strings.Join(numbers, " UNION ALL "), c.instance, c.instance, c.d.bytes("x.k"), window(skip, limit))
 }

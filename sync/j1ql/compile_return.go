@@ -19,37 +19,11 @@ func isAggregate(e Expr) bool {
 	return false
 }
 
-// propertiesOf returns the properties that an expression speaks of.
-func propertiesOf(e Expr) (all []Property) {
-	switch {
-	case e.Property != nil:
-		return []Property{*e.Property}
-	case e.Call != nil:
-		for _, arg := range e.Call.Args {
-			all = append(all, propertiesOf(arg)...)
-		}
-	case e.Binary != nil:
-		all = append(propertiesOf(e.Binary.Left), propertiesOf(e.Binary.Right)...)
-	}
-	return all
-}
-
 // answerTable selects the columns of the answer, in three layers: the paths with
 // what the columns need of each, p; these grouped, or made unique, q; and
 // what is shown of them, in order.
-func (c *compiler) answerTable(q *Query, paths string, skip, limit int) {
+func (c *compiler) answerTable(q *Query, from string, skip, limit int) {
 	grouped := slices.ContainsFunc(q.Return.Columns, func(col Column) bool { return isAggregate(col.Expr) })
-	var properties []Property
-	for _, col := range q.Return.Columns {
-		properties = append(properties, propertiesOf(col.Expr)...)
-	}
-	for _, by := range q.OrderBy {
-		if by.Property != nil {
-			properties = append(properties, *by.Property)
-		}
-	}
-	from, where := c.joined(paths, q.Where, properties)
-
 	var base, shown, group []string // of p; of q; what q is grouped by
 	var joins, cells []string       // of the objects that are shown
 	sortBy := make([]func(desc bool) string, len(q.Return.Columns))
@@ -66,7 +40,7 @@ func (c *compiler) answerTable(q *Query, paths string, skip, limit int) {
 		switch {
 		case object != nil:
 			o, edge := fmt.Sprintf("x%d", i), c.edges[*object]
-			base = append(base, c.cols[*object]+" AS "+name)
+			base = append(base, c.operand(*object).table+".key AS "+name)
 			joins = append(joins, fmt.Sprintf(" LEFT JOIN %s %s ON %s.instance = %s AND %s.key = q.%s", objects(edge), o, o, c.instance, o, name))
 			cells = append(cells, c.object(o, edge))
 			sortBy[i] = func(desc bool) string {
@@ -111,7 +85,7 @@ func (c *compiler) answerTable(q *Query, paths string, skip, limit int) {
 		}
 	default:
 		for _, b := range c.order {
-			base = append(base, c.cols[b]+" AS "+column(b))
+			base = append(base, c.operand(b).table+".key AS "+column(b))
 			shown = append(shown, "p."+column(b)+" AS "+column(b))
 			order = append(order, c.d.bytes("q."+column(b))+" NULLS FIRST")
 		}
@@ -130,9 +104,11 @@ func (c *compiler) answerTable(q *Query, paths string, skip, limit int) {
 	if onlyObjects {
 		c.typ = "list"
 	}
-	c.final = fmt.Sprintf("SELECT %s FROM (SELECT %s%s FROM (SELECT %s FROM %s%s) p%s) q%s ORDER BY %s%s",
-		list(cells), unique, list(shown), list(base), from, where, by, strings.Join(joins, ""), list(order), window(skip, limit))
+	c.final = fmt.Sprintf("SELECT %s FROM (SELECT %s%s FROM (SELECT %s FROM %s) p%s) q%s ORDER BY %s%s",
+		list(cells), unique, list(shown), list(base), from, by, strings.Join(joins, ""), list(order), window(skip, limit))
 }
+
+func column(b Binding) string { return fmt.Sprintf("k%d", b) }
 
 func descending(desc bool) string {
 	if desc {
@@ -148,7 +124,7 @@ func (c *compiler) aggregated(e Expr, base *[]string) string {
 		arg := fmt.Sprintf("a%d", len(*base))
 		column := "p." + arg
 		if object := call.Args[0].Object; object != nil {
-			*base = append(*base, c.cols[*object]+" AS "+arg)
+			*base = append(*base, c.operand(*object).table+".key AS "+arg)
 		} else {
 			*base = append(*base, c.expr(call.Args[0], nil)+" AS "+arg)
 		}

@@ -118,6 +118,9 @@ func (db *DB) query(ctx context.Context, instance string, q *j1ql.Query, page j1
 	if err != nil {
 		return none, err
 	}
+	if db.ran != nil {
+		db.ran(statement, rows)
+	}
 	answer, err := statement.Answer(rows, page)
 	answer.Version = version
 	if lastChange.Valid {

@@ -1,0 +1,33 @@
+package sqldb
+
+import (
+	"context"
+
+	"github.com/oktasync/oktasync/sync/j1ql"
+)
+
+// Cells returns the cells of the answer to a query whose names are resolved, and
+// the SQL that found them.
+func (db *DB) Cells(ctx context.Context, instance string, q *j1ql.Query) (st j1ql.Statement, cells [][]any, err error) {
+	page, err := j1ql.PageOf(j1ql.Request{}, q)
+	if err != nil {
+		return st, nil, err
+	}
+	one := &DB{QueryTime: db.QueryTime, name: db.name, postgres: db.postgres, read: db.read, queries: db.queries}
+	var found [][]*string
+	one.ran = func(ran j1ql.Statement, rows [][]*string) { st, found = ran, rows }
+	if _, err := one.query(ctx, instance, q, page); err != nil {
+		return st, nil, err
+	}
+	if !page.Last && len(found) == page.Rows {
+		found = found[:page.Rows-1]
+	}
+	for _, row := range found {
+		c, err := st.Cells(row)
+		if err != nil {
+			return st, nil, err
+		}
+		cells = append(cells, c)
+	}
+	return st, cells, nil
+}
