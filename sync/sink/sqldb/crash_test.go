@@ -35,8 +35,8 @@ func graphs(t fataler) map[string]lines {
 	return all
 }
 
-func graphA() sink.Snapshot { return renamed(sqldbtest.Org(60, 1), "A") }
-func graphB() sink.Snapshot { return renamed(sqldbtest.Org(50, 2), "B") }
+func graphA() sink.Snapshot { return renamed(sqldbtest.Org(8, 1), "A") }
+func graphB() sink.Snapshot { return renamed(sqldbtest.Org(6, 2), "B") }
 
 func renamed(s sink.Snapshot, position string) sink.Snapshot {
 	s.Position = func() string { return position }
@@ -62,7 +62,7 @@ func TestBrokenOffSnapshotLeavesTheOldGraph(t *testing.T) {
 		db, all := open(t, target), graphs(t)
 		replace(t, db, acme, graphA())
 		broken := errors.New("broken off")
-		for _, after := range []int{0, 1, 500} {
+		for _, after := range []int{0, 1, 50} {
 			ctx, cancel := context.WithCancel(context.Background())
 			fails := graphB()
 			whole := fails.Changes
@@ -134,7 +134,7 @@ func TestCancelledAnywhereTheGraphIsThatOfThePosition(t *testing.T) {
 		}
 		done, broken := 0, 0
 		limit := 200 * time.Microsecond
-		for done < 6 {
+		for done < 4 {
 			next := map[string]string{"A": "B", "B": "A"}[asPositionSays(t, db, all)]
 			ctx, cancel := context.WithTimeout(context.Background(), limit)
 			var err error
@@ -152,7 +152,7 @@ func TestCancelledAnywhereTheGraphIsThatOfThePosition(t *testing.T) {
 				}
 			} else {
 				broken++
-				limit = limit * 3 / 2
+				limit *= 2
 			}
 		}
 		if broken == 0 {

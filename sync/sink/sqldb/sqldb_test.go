@@ -384,7 +384,7 @@ func TestChangesAndSnapshotsInAnyBatchesHoldTheGraph(t *testing.T) {
 			m := model{}
 			step := 0
 			var before []graph.Change
-			for range rapid.IntRange(1, 6).Draw(t, "steps") {
+			for range rapid.IntRange(1, 5).Draw(t, "steps") {
 				list := rapid.SliceOfN(change, 0, 12).Draw(t, "changes")
 				step++
 				if at := position(t, db, in); step > 1 && at != fmt.Sprint(step-1) {
@@ -416,7 +416,7 @@ func TestALargeSnapshotReplacesAnother(t *testing.T) {
 	sqldbtest.Each(t, func(t *testing.T, target string) {
 		db, beside := open(t, target), raw(t, target)
 		for seed := range uint64(2) {
-			org := sqldbtest.Org(200, seed)
+			org := sqldbtest.Org(100, seed)
 			m := model{}
 			var list []graph.Change
 			for c := range org.Changes {
