@@ -173,7 +173,7 @@ func (t *trial) children(ctx context.Context, key string) ([]*process, error) {
 		p := &process{name: fmt.Sprintf("replica%d", i+1), address: replica, path: binary, args: []string{"serve"}, env: []string{
 			"OKTASYNC_LISTEN=" + replica, "OKTASYNC_REDIS_URL=redis://" + address,
 			"OKTASYNC_ADMIN_TOKEN=" + t.admin, "OKTASYNC_TRIGGER_TOKEN=" + t.trigger, "OKTASYNC_SECRET_KEY=" + key,
-			"OKTASYNC_ALLOW_INSECURE_ORGS=true", "OKTASYNC_RATE_LIMIT_SHARE=1", "OKTASYNC_LEASE=" + lease.String(),
+			"OKTASYNC_SINKS=none", "OKTASYNC_ALLOW_INSECURE_ORGS=true", "OKTASYNC_RATE_LIMIT_SHARE=1", "OKTASYNC_LEASE=" + lease.String(),
 			"OKTASYNC_READ_MARGIN=100ms", "OKTASYNC_LIST_ALLOWANCE=" + allowance.String(), "OKTASYNC_LOG_POLL_INTERVAL=1s",
 		}}
 		t.replicas = append(t.replicas, p)

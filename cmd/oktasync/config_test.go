@@ -19,7 +19,7 @@ import (
 func parse(t *testing.T, args ...string) (*commands, error) {
 	t.Helper()
 	var cmds commands
-	parser, err := kong.New(&cmds, kong.Vars{"demoListen": demoListen}, kong.Resolvers(kong.ResolverFunc(secretFile)))
+	parser, err := kong.New(&cmds, vars, kong.Resolvers(kong.ResolverFunc(secretFile)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,6 +195,7 @@ func TestWhatKeepsInstancesInStepReachesTheEngine(t *testing.T) {
 }
 
 func TestCommandLine(t *testing.T) {
+	t.Chdir(t.TempDir()) // oktasync.db is written there
 	for name, c := range map[string]struct {
 		args   []string
 		status int

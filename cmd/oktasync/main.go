@@ -27,6 +27,9 @@ type commands struct {
 	Debug bool `help:"Log requests and details as well."`
 }
 
+// vars are the texts that the commands' tags name.
+var vars = kong.Vars{"demoListen": demoListen, "defaultSink": defaultSink}
+
 // world is what a command may touch of the process it runs in.
 type world struct {
 	stdin          io.Reader
@@ -50,7 +53,7 @@ func run(ctx context.Context, args []string, w world) int {
 	parser, err := kong.New(&cmds,
 		kong.Name("oktasync"),
 		kong.Description("Keeps a graph of an Okta org in step with the org."),
-		kong.Vars{"demoListen": demoListen, "defaultSink": defaultSink},
+		vars,
 		kong.UsageOnError(),
 		kong.Writers(w.stdout, w.stderr),
 		kong.Exit(func(code int) { exited = code }),

@@ -159,6 +159,7 @@ func TestSyncWithoutTheLogWarns(t *testing.T) {
 
 // What Redis may lose is said in the log at the start, once.
 func TestServeWarnsOfRedisWithoutPersistence(t *testing.T) {
+	t.Chdir(t.TempDir()) // oktasync.db is written there
 	server, err := statetest.Start()
 	if err != nil {
 		t.Fatal(err)
@@ -207,6 +208,7 @@ func TestIncompleteSyncKeepsTheOldFileAndSaysWhatFailed(t *testing.T) {
 }
 
 func TestDemoEndsInStep(t *testing.T) {
+	t.Chdir(t.TempDir()) // oktasync.db is written there
 	w, said := testWorld()
 	if status := run(t.Context(), []string{"demo", "--for=2s", "--users=20", "--listen=127.0.0.1:0"}, w); status != 0 {
 		t.Fatalf("status %d: %s", status, said)
@@ -216,9 +218,17 @@ func TestDemoEndsInStep(t *testing.T) {
 			t.Errorf("%q is not said: %s", want, said)
 		}
 	}
+	// What it says to try works, also after the end.
+	for _, q := range demoQueries {
+		status, out, errs := command(t, "", "query", q)
+		if !strings.Contains(said.String(), "oktasync query '"+q+"'") || status != 0 || errs != "" || strings.Contains(out, "(0 rows)") {
+			t.Errorf("%s: status %d, %s%s", q, status, out, errs)
+		}
+	}
 }
 
 func TestInterruptedDemoStillChecksTheGraph(t *testing.T) {
+	t.Chdir(t.TempDir()) // oktasync.db is written there
 	ctx, cancel := context.WithCancel(t.Context())
 	w, _ := testWorld()
 	var said bytes.Buffer
