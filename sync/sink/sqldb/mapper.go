@@ -68,13 +68,17 @@ func words(v any) []string {
 	return []string{word(v)}
 }
 
-// targets returns what the mapper makes of the keys, as rows of entities: of several
-// relationships that lead to one key, the one with the smallest key tells.
-func (db *DB) targets(ctx context.Context, on runner, relationships, instance string, keys []string, shape shape) ([][]any, error) {
+// targets returns what the mapper makes of the keys, as rows of entities: for each
+// that no own entity has and some relationship leads to. Of several relationships
+// the one with the smallest key tells. prefix is that of the tables.
+func (db *DB) targets(ctx context.Context, on runner, prefix, instance string, keys []string, shape shape) ([][]any, error) {
 	rows, err := on.QueryContext(ctx, fmt.Sprintf(`
-		SELECT r.mapping, r.as_of FROM %s r JOIN (
-			SELECT min(key) AS key FROM %s WHERE instance = $1 AND target_key IN (%s) GROUP BY target_key
-		) first ON r.instance = $1 AND r.key = first.key`, relationships, relationships, db.among("$2")),
+		SELECT r.mapping, r.as_of FROM %[1]srelationships r JOIN (
+			SELECT min(l.key) AS key FROM %[1]srelationships l
+			WHERE l.instance = $1 AND l.target_key IN (%[2]s)
+				AND NOT EXISTS (SELECT 1 FROM %[1]sentities e WHERE e.instance = $1 AND e.key = l.target_key AND NOT e.mapped)
+			GROUP BY l.target_key
+		) first ON r.instance = $1 AND r.key = first.key`, prefix, db.among("$2")),
 		instance, db.keys(keys))
 	if err != nil {
 		return nil, err
@@ -110,7 +114,7 @@ func (db *DB) remap(ctx context.Context, tx *sql.Tx, instance string, keys []str
 	if len(keys) == 0 {
 		return nil
 	}
-	made, err := db.targets(ctx, tx, "relationships", instance, keys, shape)
+	made, err := db.targets(ctx, tx, "", instance, keys, shape)
 	if err != nil {
 		return err
 	}
@@ -125,5 +129,5 @@ func (db *DB) remap(ctx context.Context, tx *sql.Tx, instance string, keys []str
 		instance, db.keys(sorted(gone))); err != nil {
 		return err
 	}
-	return db.put(ctx, tx, entities, "entities", made, entities.update()+" WHERE entities.mapped")
+	return db.put(ctx, tx, entities, "entities", made, entities.update())
 }

@@ -6,6 +6,8 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/oktasync/oktasync/sync/sink"
@@ -77,7 +79,9 @@ func (db *DB) replace(ctx context.Context, in sink.Instance, s sink.Snapshot, fo
 	return nil
 }
 
-// stage reads a snapshot into temporary tables of the connection.
+// stage reads a snapshot into temporary tables of the connection. They take
+// rows as they come, numbered by when; that is much faster than to look for each
+// whether it is there. In the end the last of each key stays.
 func (db *DB) stage(ctx context.Context, conn *sql.Conn, instance string, s sink.Snapshot) (shape shape, lastChange int64, err error) {
 	exec := func(statements ...string) error {
 		for _, do := range statements {
@@ -88,39 +92,48 @@ func (db *DB) stage(ctx context.Context, conn *sql.Conn, instance string, s sink
 		return nil
 	}
 	if err := exec(
-		"CREATE TEMPORARY TABLE staged_entities AS SELECT * FROM entities WHERE FALSE",
-		"CREATE TEMPORARY TABLE staged_relationships AS SELECT * FROM relationships WHERE FALSE",
-		"CREATE UNIQUE INDEX staged_entities_key ON staged_entities (instance, key)",
-		"CREATE UNIQUE INDEX staged_relationships_key ON staged_relationships (instance, key)",
+		"CREATE TEMPORARY TABLE staged_entities AS SELECT *, as_of AS seq FROM entities WHERE FALSE",
+		"CREATE TEMPORARY TABLE staged_relationships AS SELECT *, as_of AS seq FROM relationships WHERE FALSE",
 	); err != nil {
 		return shape, 0, err
 	}
-	all := newDelta(instance)
+	d, seq := newDelta(instance), int64(0)
 	flush := func() error {
-		err := db.store(ctx, conn, all, "staged_")
-		clear(all.entities)
-		clear(all.relationships)
+		seq++
+		err := db.append(ctx, conn, entities, "staged_entities", d.entities, seq, instance)
+		if err == nil {
+			err = db.append(ctx, conn, relationships, "staged_relationships", d.relationships, seq, instance)
+		}
+		clear(d.entities)
+		clear(d.relationships)
 		return err
 	}
 	for c, err := range s.Changes {
+		if err == nil {
+			if err = d.add(c); err != nil {
+				err = sink.Permanent(err)
+			}
+		}
+		if err == nil && len(d.entities)+len(d.relationships) >= staged {
+			err = flush()
+		}
 		if err != nil {
 			return shape, 0, err
-		}
-		if err := all.add(c); err != nil {
-			return shape, 0, sink.Permanent(err)
-		}
-		if len(all.entities)+len(all.relationships) >= staged {
-			if err := flush(); err != nil {
-				return shape, 0, err
-			}
 		}
 	}
 	if err := flush(); err != nil {
 		return shape, 0, err
 	}
+	if err := exec(last("staged_entities")...); err != nil {
+		return shape, 0, err
+	}
+	if err := exec(last("staged_relationships")...); err != nil {
+		return shape, 0, err
+	}
 	if err := exec("CREATE INDEX staged_relationships_target ON staged_relationships (instance, target_key, key) WHERE target_key IS NOT NULL"); err != nil {
 		return shape, 0, err
 	}
+	seq++
 	for after := ""; ; {
 		keys, err := targetsAfter(ctx, conn, instance, after)
 		if err != nil {
@@ -129,11 +142,15 @@ func (db *DB) stage(ctx context.Context, conn *sql.Conn, instance string, s sink
 		if len(keys) == 0 {
 			break
 		}
-		made, err := db.targets(ctx, conn, "staged_relationships", instance, keys, all.shape)
-		if err == nil {
-			err = db.put(ctx, conn, entities, "staged_entities", made, keep)
-		}
+		made, err := db.targets(ctx, conn, "staged_", instance, keys, d.shape)
 		if err != nil {
+			return shape, 0, err
+		}
+		rows := map[string][]any{}
+		for _, row := range made {
+			rows[rowKey(row)] = row
+		}
+		if err := db.append(ctx, conn, entities, "staged_entities", rows, seq, instance); err != nil {
 			return shape, 0, err
 		}
 		after = keys[len(keys)-1]
@@ -141,7 +158,34 @@ func (db *DB) stage(ctx context.Context, conn *sql.Conn, instance string, s sink
 	if db.postgres {
 		err = exec("ANALYZE staged_entities", "ANALYZE staged_relationships")
 	}
-	return all.shape, all.lastChange, err
+	return d.shape, d.lastChange, err
+}
+
+// append adds rows to a staging table; of one that is deleted only its key.
+func (db *DB) append(ctx context.Context, conn *sql.Conn, t table, into string, rows map[string][]any, seq int64, instance string) error {
+	all := make([][]any, 0, len(rows))
+	for _, key := range slices.Sorted(maps.Keys(rows)) {
+		row := rows[key]
+		if row == nil {
+			row = make([]any, len(t.columns))
+			row[0], row[1] = instance, key
+		}
+		all = append(all, append(row, seq))
+	}
+	numbered := table{append(slices.Clone(t.columns), "seq"), append(slices.Clone(t.types), "bigint")}
+	return db.put(ctx, conn, numbered, into, all, "")
+}
+
+// last leaves in a staging table of each key the last row, or none if that deleted it.
+func last(table string) []string {
+	return []string{
+		fmt.Sprintf("CREATE INDEX %s_key ON %s (key, seq)", table, table),
+		fmt.Sprintf(`DELETE FROM %[1]s WHERE (key, seq) IN (
+			SELECT s.key, s.seq FROM %[1]s s JOIN (
+				SELECT key, max(seq) AS seq FROM %[1]s GROUP BY key HAVING count(*) > 1
+			) l ON s.key = l.key AND s.seq < l.seq)`, table),
+		"DELETE FROM " + table + " WHERE type IS NULL",
+	}
 }
 
 // targetsAfter returns the next keys that staged relationships map to.
@@ -191,7 +235,7 @@ func merge(t table, name string) string {
 			differ = append(differ, "s."+c+" IS DISTINCT FROM t."+c)
 		}
 	}
-	return fmt.Sprintf("INSERT INTO %s (%s) SELECT s.%s FROM staged_%s s LEFT JOIN %s t ON t.instance = s.instance AND t.key = s.key WHERE t.key IS NULL OR %s ORDER BY s.instance, s.key %s",
+	return fmt.Sprintf("INSERT INTO %s (%s) SELECT s.%s FROM staged_%s s LEFT JOIN %s t ON t.instance = s.instance AND t.key = s.key WHERE t.key IS NULL OR %s ORDER BY s.key %s",
 		name, columns, strings.Join(t.columns, ", s."), name, name, strings.Join(differ, " OR "), t.update())
 }
 

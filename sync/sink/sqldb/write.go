@@ -131,7 +131,7 @@ func (db *DB) apply(ctx context.Context, in sink.Instance, b sink.Batch) error {
 		if err != nil {
 			return err
 		}
-		if err := db.store(ctx, tx, d, ""); err != nil {
+		if err := db.store(ctx, tx, d); err != nil {
 			return err
 		}
 		for key, row := range d.entities {
@@ -219,16 +219,16 @@ func (d *delta) add(c graph.Change) error {
 	return d.shape.relationship(*c.Relationship)
 }
 
-// store brings a delta into the tables, or into those whose names have a prefix.
-func (db *DB) store(ctx context.Context, on runner, d *delta, prefix string) error {
+// store brings a delta into the tables.
+func (db *DB) store(ctx context.Context, tx *sql.Tx, d *delta) error {
 	for _, t := range []struct {
 		table
 		name  string
 		rows  map[string][]any
 		guard string
 	}{
-		{relationships, prefix + "relationships", d.relationships, ""},
-		{entities, prefix + "entities", d.entities, " AND NOT mapped"},
+		{relationships, "relationships", d.relationships, ""},
+		{entities, "entities", d.entities, " AND NOT mapped"},
 	} {
 		var put [][]any
 		var gone []string
@@ -240,11 +240,11 @@ func (db *DB) store(ctx context.Context, on runner, d *delta, prefix string) err
 			}
 		}
 		if len(gone) > 0 {
-			if _, err := on.ExecContext(ctx, "DELETE FROM "+t.name+" WHERE instance = $1 AND key IN ("+db.among("$2")+")"+t.guard, d.instance, db.keys(gone)); err != nil {
+			if _, err := tx.ExecContext(ctx, "DELETE FROM "+t.name+" WHERE instance = $1 AND key IN ("+db.among("$2")+")"+t.guard, d.instance, db.keys(gone)); err != nil {
 				return err
 			}
 		}
-		if err := db.put(ctx, on, t.table, t.name, put, t.update()); err != nil {
+		if err := db.put(ctx, tx, t.table, t.name, put, t.update()); err != nil {
 			return err
 		}
 	}
