@@ -128,7 +128,7 @@ func (c *client) once(ctx context.Context, m message, answer any) *requestError 
 		failed.reason, failed.status = "the URL cannot be used", -1
 		return failed
 	}
-	failed.request += " " + req.URL.Path
+	failed.request += " " + c.text(req.URL.Path)
 	if m.header != nil {
 		req.Header = m.header.Clone()
 	}
@@ -273,11 +273,11 @@ func (c *client) jobRequest(ctx context.Context, m message) (job, error) {
 			}
 		}
 		if err != nil {
-			return job{}, fmt.Errorf("%s %s: JupiterOne answered with a job whose %s cannot be read", m.method, m.url, name)
+			return job{}, fmt.Errorf("%s %s: JupiterOne answered with a job whose %s cannot be read", m.method, c.text(m.url), name)
 		}
 	}
 	if !jobID.MatchString(j.ID) {
-		return job{}, fmt.Errorf("%s %s: JupiterOne answered without a job: check the base URL of its API", m.method, m.url)
+		return job{}, fmt.Errorf("%s %s: JupiterOne answered without a job: check the base URL of its API", m.method, c.text(m.url))
 	}
 	j.Status = c.text(j.Status)
 	return j, nil

@@ -147,8 +147,9 @@ func plain(v any) (any, error) {
 	}
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.UseNumber()
-	err = d.Decode(&v)
-	return v, err
+	var decoded any
+	err = d.Decode(&decoded)
+	return decoded, err
 }
 
 // kind returns of which kind of scalar a plain value is, or "".

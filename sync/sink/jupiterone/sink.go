@@ -325,10 +325,8 @@ func newDelta(changes []graph.Change) (delta, error) {
 
 // upload writes the delta as what a job uploads.
 func (d delta) upload(batch int) (*upload, error) {
-	up, err := newUpload(batch)
-	if err != nil {
-		return nil, err
-	}
+	up := newUpload(batch)
+	var err error
 	for _, e := range d.entities {
 		if err == nil {
 			err = up.entity(e)

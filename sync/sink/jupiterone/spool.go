@@ -27,18 +27,12 @@ type upload struct {
 }
 
 // newUpload makes an upload whose batches have at most so many bytes.
-func newUpload(batch int) (*upload, error) {
-	u := &upload{types: map[string]bool{}}
-	for _, l := range []*list{&u.entities, &u.relationships} {
-		f, err := newScratch()
-		if err != nil {
-			u.close()
-			return nil, err
-		}
-		*l = list{scratch: f, batch: batch}
+func newUpload(batch int) *upload {
+	return &upload{
+		entities:      list{name: "entities", batch: batch},
+		relationships: list{name: "relationships", batch: batch},
+		types:         map[string]bool{},
 	}
-	u.entities.name, u.relationships.name = "entities", "relationships"
-	return u, nil
 }
 
 func (u *upload) close() {
@@ -79,7 +73,7 @@ func (u *upload) person(r graph.Relationship, person graph.Entity) error {
 // list is a file of objects, one a line, each followed by a comma; and how they are
 // cut into batches.
 type list struct {
-	*scratch
+	scratch
 	name  string // of the endpoint, and of the field
 	batch int    // bytes of a batch, at most
 	cut   []section
@@ -126,7 +120,7 @@ func (l *list) body(s section) ([]byte, error) {
 	zip := gzip.NewWriter(&b)
 	_, err := fmt.Fprintf(zip, `{%q:[`, l.name)
 	if err == nil { // without the last comma
-		_, err = io.Copy(zip, io.NewSectionReader(l.file, s.from, s.size-2))
+		_, err = io.Copy(zip, io.NewSectionReader(l.reader(), s.from, s.size-2))
 	}
 	if err == nil {
 		_, err = io.WriteString(zip, "]}")
@@ -140,7 +134,7 @@ func (l *list) body(s section) ([]byte, error) {
 // halves cuts a section in two; not ok if it is one object, whose key is returned.
 func (l *list) halves(s section) (a, b section, key string, ok bool, err error) {
 	text := make([]byte, s.size)
-	if _, err := l.file.ReadAt(text, s.from); err != nil {
+	if _, err := l.reader().ReadAt(text, s.from); err != nil {
 		return a, b, "", false, err
 	}
 	if s.count == 1 {
@@ -158,43 +152,68 @@ func (l *list) halves(s section) (a, b section, key string, ok bool, err error) 
 	return a, section{s.from + a.size, s.size - a.size, s.count - a.count}, "", true, nil
 }
 
-// scratch is a temporary file that is written once and then read. It has no name as
-// far as the system allows that, so that a kill leaves nothing of people behind.
+// scratch is what is written once and then read: in memory if it is small, else in a
+// temporary file. The file has no name as far as the system allows that, so that a
+// kill leaves nothing of people behind.
 type scratch struct {
-	file *os.File
-	w    *bufio.Writer
-	size int64
+	small []byte
+	file  *os.File // nil: all is in small
+	w     *bufio.Writer
+	size  int64
 }
 
-func newScratch() (*scratch, error) {
-	f, err := os.CreateTemp("", "oktasync-jupiterone-*")
-	if err != nil {
-		return nil, fmt.Errorf("spool: %w: make room for temporary files, or name another place by TMPDIR", err)
-	}
-	_ = os.Remove(f.Name()) // Windows cannot, while it is open
-	return &scratch{file: f, w: bufio.NewWriterSize(f, 16<<10)}, nil
-}
+// maxSmall is how many bytes a scratch has in memory, at most.
+const maxSmall = 64 << 10
 
 func (s *scratch) write(b []byte) error {
-	n, err := s.w.Write(b)
-	s.size += int64(n)
+	s.size += int64(len(b))
+	if s.file == nil {
+		if s.size <= maxSmall {
+			s.small = append(s.small, b...)
+			return nil
+		}
+		f, err := os.CreateTemp("", "oktasync-jupiterone-*")
+		if err != nil {
+			return spoolError(err)
+		}
+		_ = os.Remove(f.Name()) // Windows cannot, while it is open
+		s.file, s.w = f, bufio.NewWriterSize(f, 16<<10)
+		if _, err := s.w.Write(s.small); err != nil {
+			return spoolError(err)
+		}
+		s.small = nil
+	}
+	_, err := s.w.Write(b)
 	return spoolError(err)
 }
 
-func (s *scratch) flush() error { return spoolError(s.w.Flush()) }
+func (s *scratch) flush() error {
+	if s.file == nil {
+		return nil
+	}
+	return spoolError(s.w.Flush())
+}
+
+// reader reads what was written, after flush. It may be used by several at once.
+func (s *scratch) reader() io.ReaderAt {
+	if s.file == nil {
+		return bytes.NewReader(s.small)
+	}
+	return s.file
+}
+
+func (s *scratch) close() {
+	if s.file != nil {
+		s.file.Close()
+		_ = os.Remove(s.file.Name())
+	}
+}
 
 func spoolError(err error) error {
 	if err != nil {
 		return fmt.Errorf("spool: %w: make room for temporary files, or name another place by TMPDIR", err)
 	}
 	return nil
-}
-
-func (s *scratch) close() {
-	if s != nil && s.file != nil {
-		s.file.Close()
-		_ = os.Remove(s.file.Name())
-	}
 }
 
 // partitions is into how many files a snapshot is parted. Of one at a time the keys
@@ -263,7 +282,7 @@ func (s *scratch) put(r record) error {
 
 // records calls do with each record and where it begins.
 func (s *scratch) records(do func(r record, at int64) error) error {
-	in := &counted{r: bufio.NewReaderSize(io.NewSectionReader(s.file, 0, s.size), 64<<10)}
+	in := &counted{r: bufio.NewReaderSize(io.NewSectionReader(s.reader(), 0, s.size), 64<<10)}
 	for {
 		at := in.n
 		r, err := readRecord(in)
@@ -281,7 +300,7 @@ func (s *scratch) records(do func(r record, at int64) error) error {
 
 // record reads the one that begins there.
 func (s *scratch) record(at int64) (record, error) {
-	r, err := readRecord(&counted{r: bufio.NewReader(io.NewSectionReader(s.file, at, s.size-at))})
+	r, err := readRecord(&counted{r: bufio.NewReader(io.NewSectionReader(s.reader(), at, s.size-at))})
 	if err != nil {
 		err = fmt.Errorf("spool: read back: %w", err)
 	}
@@ -335,21 +354,10 @@ func readRecord(in *counted) (r record, err error) {
 // parted is records parted by a key, so that those with one key are together.
 type parted struct {
 	seed  maphash.Seed
-	parts []*scratch
+	parts [partitions]scratch
 }
 
-func newParted() (*parted, error) {
-	p := &parted{seed: maphash.MakeSeed()}
-	for range partitions {
-		f, err := newScratch()
-		if err != nil {
-			p.close()
-			return nil, err
-		}
-		p.parts = append(p.parts, f)
-	}
-	return p, nil
-}
+func newParted() *parted { return &parted{seed: maphash.MakeSeed()} }
 
 func (p *parted) put(key string, r record) error {
 	return p.parts[maphash.String(p.seed, key)%partitions].put(r)
@@ -357,15 +365,15 @@ func (p *parted) put(key string, r record) error {
 
 func (p *parted) flush() error {
 	var errs []error
-	for _, f := range p.parts {
-		errs = append(errs, f.flush())
+	for i := range p.parts {
+		errs = append(errs, p.parts[i].flush())
 	}
 	return errors.Join(errs...)
 }
 
 func (p *parted) close() {
-	for _, f := range p.parts {
-		f.close()
+	for i := range p.parts {
+		p.parts[i].close()
 	}
 }
 
@@ -373,10 +381,7 @@ func (p *parted) close() {
 // once, as it was at the end, people as mappings. Its memory is that of
 // the keys of a thirty-second of the graph.
 func spool(ctx context.Context, s sink.Snapshot, batch int) (_ *upload, err error) {
-	changes, err := newParted()
-	if err != nil {
-		return nil, err
-	}
+	changes := newParted()
 	defer changes.close()
 	for c, err := range s.Changes {
 		if err == nil {
@@ -399,36 +404,30 @@ func spool(ctx context.Context, s sink.Snapshot, batch int) (_ *upload, err erro
 	if err := changes.flush(); err != nil {
 		return nil, err
 	}
-	people, err := newParted()
-	if err != nil {
-		return nil, err
-	}
+	people := newParted()
 	defer people.close()
-	up, err := newUpload(batch)
-	if err != nil {
-		return nil, err
-	}
+	up := newUpload(batch)
 	defer func() {
 		if err != nil {
 			up.close()
 		}
 	}()
-	for _, part := range changes.parts {
+	for i := range changes.parts {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if err := up.settle(part, people); err != nil {
+		if err := up.settle(&changes.parts[i], people); err != nil {
 			return nil, err
 		}
 	}
 	if err := people.flush(); err != nil {
 		return nil, err
 	}
-	for _, part := range people.parts {
+	for i := range people.parts {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if err := up.join(part); err != nil {
+		if err := up.join(&people.parts[i]); err != nil {
 			return nil, err
 		}
 	}

@@ -53,7 +53,7 @@ type Kind string
 // The kinds of requests.
 const (
 	StartJob      Kind = "start"
-	Status        Kind = "status"
+	JobStatus     Kind = "status"
 	Entities      Kind = "entities"
 	Relationships Kind = "relationships"
 	Upload        Kind = "upload" // of both
@@ -140,7 +140,7 @@ func Start(cfg Config) (*Server, error) {
 		do   func(*Server, *call) (any, error)
 	}{
 		"POST " + jobs:                         {StartJob, (*Server).start},
-		"GET " + jobs + "/{id}":                {Status, (*Server).status},
+		"GET " + jobs + "/{id}":                {JobStatus, (*Server).status},
 		"POST " + jobs + "/{id}/entities":      {Entities, (*Server).upload},
 		"POST " + jobs + "/{id}/relationships": {Relationships, (*Server).upload},
 		"POST " + jobs + "/{id}/upload":        {Upload, (*Server).upload},
@@ -178,6 +178,11 @@ func (s *Server) OnApplied(do func(Request)) { s.locked(func() { s.applied = do 
 // EndAs lets jobs that are finalized from now on end in a state other than FINISHED,
 // applied in nothing. "": FINISHED.
 func (s *Server) EndAs(status string) { s.locked(func() { s.outcome = status }) }
+
+// Forget lets the server forget a job.
+func (s *Server) Forget(id string) {
+	s.locked(func() { s.jobs = slices.DeleteFunc(s.jobs, func(j *job) bool { return j.id == id }) })
+}
 
 // Configure changes how the server behaves from now on.
 func (s *Server) Configure(change func(*Config)) { s.locked(func() { change(&s.cfg) }) }

@@ -1,0 +1,3 @@
+package jupiterone_test
+
+import _ "github.com/oktasync/oktasync/state/statetest/chaos" // the flag -chaos.histories

@@ -1,0 +1,3 @@
+package j1sim_test
+
+import _ "github.com/oktasync/oktasync/state/statetest/chaos" // the flag -chaos.histories
