@@ -28,7 +28,7 @@ func benchEach(b *testing.B, f func(b *testing.B, db *sqldb.DB)) {
 	}
 }
 
-// A snapshot into an empty database, and then one that differs by its seed: about half.
+// A snapshot into an empty database, and into one that holds the same.
 func BenchmarkReplace(b *testing.B) {
 	in := sink.Instance{ID: "acme"}
 	for _, name := range []string{"Empty", "Same"} {

@@ -246,6 +246,12 @@ func TestKilledInTheMiddleTheGraphIsThatOfThePosition(t *testing.T) {
 				t.Fatal(err)
 			}
 			_ = cmd.Wait()
+			reader, err := sqldb.OpenReadOnly(t.Context(), target)
+			if err != nil {
+				t.Fatal(err)
+			}
+			asPositionSays(t, reader, all)
+			reader.Close()
 			db := open(t, target)
 			asPositionSays(t, db, all)
 			replace(t, db, acme, graphB())
