@@ -15,6 +15,7 @@ import (
 	"github.com/oktasync/oktasync/state/statetest"
 	"github.com/oktasync/oktasync/sync/okta"
 	"github.com/oktasync/oktasync/sync/okta/oktasim"
+	"github.com/oktasync/oktasync/sync/sink/sqldb/sqldbtest"
 )
 
 func TestMain(m *testing.M) {
@@ -22,7 +23,9 @@ func TestMain(m *testing.M) {
 		worker()
 		return
 	}
-	os.Exit(statetest.Main(m))
+	code := statetest.Main(m)
+	sqldbtest.Stop()
+	os.Exit(code)
 }
 
 // tb is a test, or an iteration of a property.

@@ -57,13 +57,17 @@ func Postgres(t testing.TB) string {
 // Main runs the tests of a package and ends the server that they share. Call it
 // from TestMain.
 func Main(m *testing.M) int {
-	code := m.Run()
+	defer Stop()
+	return m.Run()
+}
+
+// Stop ends the server, for a TestMain that has more to do than Main.
+func Stop() {
 	shared.Lock()
 	defer shared.Unlock()
 	if shared.server != nil {
 		shared.server.stop()
 	}
-	return code
 }
 
 var (
