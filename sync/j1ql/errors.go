@@ -40,7 +40,7 @@ func Nearest(word string, known []string) []string {
 	lower := strings.ToLower(word)
 	for _, k := range known {
 		far := distance(lower, strings.ToLower(k))
-		if far <= max(2, len(word)/3) {
+		if far <= max(2, min(len(word), 64)/3) {
 			found = append(found, near{k, far})
 		}
 	}
