@@ -71,6 +71,9 @@ var tokens = lexer.MustStateful(lexer.Rules{
 	},
 })
 
+// In a text in quotes a backslash stands before the same quote, or before a
+// backslash, that are part of the text; before anything else it is one itself. A
+// name is of ASCII letters, digits, _ and :, and - within it; others stand in [ ].
 const (
 	strange = `#[A-Za-z_]+|\{\{`
 	quoted  = `'(?:\\(?:.|\n)|[^'\\])*'|"(?:\\(?:.|\n)|[^"\\])*"`
