@@ -1,6 +1,7 @@
 package jupiterone_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
-	"sync"
 	"testing"
 
 	"github.com/oktasync/oktasync/sync/sink"
@@ -82,10 +82,13 @@ func TestAKilledProcessLeavesNothingThatTheNextDoesNotMend(t *testing.T) {
 				}
 				cmd := exec.Command(exe)
 				cmd.Env = append(os.Environ(), workerVar+"="+r.cfg.BaseURL, fileVar+"="+string(r.mem.(fileMemory)))
-				var once sync.Once
+				var out bytes.Buffer
+				cmd.Stderr = &out
+				started := make(chan struct{})
 				kill := func(q j1sim.Request) {
 					if q.Kind == at.kind && q.OfKind == at.n {
-						once.Do(func() { _ = cmd.Process.Kill() })
+						<-started
+						_ = cmd.Process.Kill()
 					}
 				}
 				if after {
@@ -96,10 +99,13 @@ func TestAKilledProcessLeavesNothingThatTheNextDoesNotMend(t *testing.T) {
 						return j1sim.None
 					})
 				}
-				out, err := cmd.CombinedOutput()
+				if err := cmd.Start(); err != nil {
+					t.Fatal(err)
+				}
+				close(started)
 				var exit *exec.ExitError
-				if !errors.As(err, &exit) || exit.ExitCode() != -1 {
-					t.Fatalf("it was not killed: %v: %s", err, out)
+				if err := cmd.Wait(); !errors.As(err, &exit) || exit.ExitCode() != -1 {
+					t.Fatalf("it was not killed: %v: %s", err, out.String())
 				}
 				r.srv.Inject(nil)
 				r.srv.OnApplied(nil)

@@ -14,6 +14,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"sync"
 
 	"github.com/oktasync/oktasync/sync/graph"
 	"github.com/oktasync/oktasync/sync/sink"
@@ -114,10 +115,15 @@ func (l *list) count() int {
 	return n
 }
 
+// zips are compressors, each of which takes about a megabyte.
+var zips = sync.Pool{New: func() any { return gzip.NewWriter(nil) }}
+
 // body returns the compressed body of an upload. It may be called by several at once.
 func (l *list) body(s section) ([]byte, error) {
 	var b bytes.Buffer
-	zip := gzip.NewWriter(&b)
+	zip := zips.Get().(*gzip.Writer)
+	defer zips.Put(zip)
+	zip.Reset(&b)
 	_, err := fmt.Fprintf(zip, `{%q:[`, l.name)
 	if err == nil { // without the last comma
 		_, err = io.Copy(zip, io.NewSectionReader(l.reader(), s.from, s.size-2))
@@ -282,7 +288,7 @@ func (s *scratch) put(r record) error {
 
 // records calls do with each record and where it begins.
 func (s *scratch) records(do func(r record, at int64) error) error {
-	in := &counted{r: bufio.NewReaderSize(io.NewSectionReader(s.reader(), 0, s.size), 64<<10)}
+	in := &counted{r: bufio.NewReaderSize(io.NewSectionReader(s.reader(), 0, s.size), int(min(s.size, 64<<10)))}
 	for {
 		at := in.n
 		r, err := readRecord(in)
@@ -300,7 +306,7 @@ func (s *scratch) records(do func(r record, at int64) error) error {
 
 // record reads the one that begins there.
 func (s *scratch) record(at int64) (record, error) {
-	r, err := readRecord(&counted{r: bufio.NewReader(io.NewSectionReader(s.reader(), at, s.size-at))})
+	r, err := readRecord(&counted{r: bufio.NewReaderSize(io.NewSectionReader(s.reader(), at, s.size-at), 1<<10)})
 	if err != nil {
 		err = fmt.Errorf("spool: read back: %w", err)
 	}
