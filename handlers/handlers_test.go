@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -18,6 +19,8 @@ import (
 
 	"github.com/oktasync/oktasync/sync/engine"
 	"github.com/oktasync/oktasync/sync/okta/oktasim"
+	"github.com/oktasync/oktasync/sync/sink"
+	"github.com/oktasync/oktasync/sync/sink/sqldb"
 )
 
 const (
@@ -34,6 +37,7 @@ type service struct {
 	engine   *engine.Engine
 	org      *oktasim.Org // of the instance acme
 	api      *echo.Echo
+	db       *sqldb.DB    // answers queries
 	log      *logBuffer
 	stopping chan struct{}
 }
@@ -47,9 +51,12 @@ func setup(t *testing.T, redisURL string) *service {
 	s.org = oktasim.New(t, oktasim.Config{Seed: 1, Users: 20, Groups: 4, Apps: 2, AppUsers: 15})
 
 	var err error
+	if s.db, err = sqldb.Open(t.Context(), "sql:"+filepath.Join(t.TempDir(), "graph.db"), log); err != nil {
+		t.Fatal(err)
+	}
 	s.engine, err = engine.New(t.Context(), engine.Config{
 		RedisURL: redisURL, SecretKey: bytes.Repeat([]byte{7}, 32), Share: 1, MaxInFlight: 10,
-		ReadMargin: time.Millisecond, ListAllowance: time.Millisecond, AllowInsecure: true, Log: log,
+		ReadMargin: time.Millisecond, ListAllowance: time.Millisecond, AllowInsecure: true, Log: log, Sinks: []sink.Sink{s.db},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -59,7 +66,7 @@ func setup(t *testing.T, redisURL string) *service {
 	go func() { ran <- s.engine.Run(ctx) }()
 
 	s.api = New(s.engine, Config{
-		AdminToken: adminToken, TriggerToken: triggerToken, AllowInsecure: true, Stopping: s.stopping, Log: log,
+		AdminToken: adminToken, TriggerToken: triggerToken, AllowInsecure: true, Stopping: s.stopping, Log: log, Query: s.db.Query,
 		heartbeat: 50 * time.Millisecond,
 	})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -79,6 +86,7 @@ func setup(t *testing.T, redisURL string) *service {
 			t.Errorf("engine: %v", err)
 		}
 		s.engine.Close()
+		s.db.Close()
 	})
 	s.register(t.Context())
 	s.until("the instance to have an owner", func() bool {
