@@ -24,7 +24,7 @@ func RandomQuery(t *rapid.T, g Graph) *j1ql.Query {
 	q := &j1ql.Query{Start: a.node(at)}
 	q.Start.Binding, q.Start.Alias = a.bind("n", at)
 	q.Steps, _ = a.chain(at, a.budget, false)
-	if chance(t, 3) {
+	if chance(t, 2) {
 		where := a.filter(2, a.whereComparison)
 		q.Where = &where
 	}
@@ -107,8 +107,8 @@ func (a *asker) that(at *Object) (*j1ql.That, *Object) {
 
 func (a *asker) negated(at *Object) *j1ql.That {
 	e, to, _ := a.edgeAt(at)
-	if chance(a.T, 3) { // for something that may not be there
-		to = pick(a.T, a.world.entities...)
+	if chance(a.T, 6) { // for something that may not be there
+		e, to = edge{}, pick(a.T, a.world.entities...)
 	}
 	that := &j1ql.That{Negated: true, Verbs: a.verbs(e), Edge: j1ql.None, Node: a.node(to)}
 	if chance(a.T, 1) {
@@ -243,6 +243,11 @@ func (a *asker) op() j1ql.Op {
 // comparison compares a property of the object, mostly with values that it has.
 func (a *asker) comparison(o *Object, b j1ql.Binding, names []string) j1ql.Comparison {
 	c := j1ql.Comparison{Property: j1ql.Property{Binding: b, Name: a.name(names)}, Op: a.op()}
+	for range 3 { // mostly one that it has
+		if c.Property.Name[0] != '_' && a.world.property(o, c.Property.Name) == nil {
+			c.Property.Name = a.name(names)
+		}
+	}
 	has := elements(a.world.property(o, c.Property.Name))
 	count := 1
 	if chance(a.T, 2) {
@@ -277,7 +282,7 @@ func (a *asker) value(kind j1ql.OpKind, has []any) j1ql.Value {
 			fits = append(fits, v)
 		}
 	}
-	if !slices.Contains(numberOps, kind) && chance(a.T, 2) {
+	if !slices.Contains(numberOps, kind) && chance(a.T, 1) {
 		return j1ql.Value{Kind: j1ql.Regexp, Text: pick(a.T, patterns...), Fold: chance(a.T, 2)}
 	}
 	if len(fits) == 0 || chance(a.T, 1) {
@@ -371,7 +376,7 @@ func (a *asker) answer(q *j1ql.Query) {
 			q.OrderBy = append(q.OrderBy, a.order(q))
 		}
 	}
-	if chance(a.T, 2) {
+	if chance(a.T, 1) {
 		q.Skip = below(a.T, 4)
 	}
 	if chance(a.T, 2) {
@@ -520,13 +525,12 @@ func (a *asker) aggregate() j1ql.Expr {
 }
 
 // order is a key that the query may be ordered by. A property that is a column is
-// that column, as the parser has it.
+// that column, as the parser has it; objects alone are ordered by what is their own.
 func (a *asker) order(q *j1ql.Query) j1ql.Order {
 	o := j1ql.Order{Desc: chance(a.T, 4)}
-	if q.Return == nil {
-		if chance(a.T, 7) {
-			p := a.propertyOf(q.Start.Binding)
-			o.Property = &p
+	if b, ok := selector(q); ok {
+		if !q.Unique && chance(a.T, 7) {
+			o.Property = &j1ql.Property{Binding: b, Name: a.name(a.names(b))}
 		}
 		return o
 	}
@@ -535,11 +539,7 @@ func (a *asker) order(q *j1ql.Query) j1ql.Order {
 	if q.Unique || slices.ContainsFunc(columns, func(c j1ql.Column) bool { return isAggregate(c.Expr) }) || chance(a.T, 4) {
 		return o
 	}
-	b := j1ql.None
-	if s, ok := selector(q); ok {
-		b = s
-	}
-	p := a.propertyOf(b)
+	p := a.property()
 	for i, c := range columns {
 		if same := c.Expr.Property; same != nil && *same == p {
 			o.Column = i
@@ -548,12 +548,4 @@ func (a *asker) order(q *j1ql.Query) j1ql.Order {
 	}
 	o.Column, o.Property = 0, &p
 	return o
-}
-
-// propertyOf is a property mostly of the binding, if it is one.
-func (a *asker) propertyOf(b j1ql.Binding) j1ql.Property {
-	if b == j1ql.None || chance(a.T, 2) {
-		return a.property()
-	}
-	return j1ql.Property{Binding: b, Name: a.name(a.names(b))}
 }
