@@ -95,7 +95,7 @@ func TestProbeLeavesNothingBehind(t *testing.T) {
 				})
 				var out strings.Builder
 				result, err := jupiterone.Probe(ctx, r.cfg, &out)
-				if !outage && !errors.Is(err, context.Canceled) {
+				if !outage && !errors.Is(err, context.Canceled) && (err != nil || k+1 < last) { // the last answer may come before
 					t.Fatalf("%v\n%s", err, out.String())
 				}
 				if err != nil && !strings.Contains(out.String(), "Leave OKTASYNC_JUPITERONE_PARTIAL off") {

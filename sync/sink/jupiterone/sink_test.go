@@ -169,10 +169,10 @@ func requestsOfAJob(t *testing.T, o *org) int {
 }
 
 // oneAtATime makes the order of requests certain.
-func oneAtATime(cfg *jupiterone.Config) { cfg.Uploads = 1 }
+func oneAtATime(cfg *jupiterone.Config) { cfg.Uploads, cfg.BatchBytes = 1, 1500 }
 
 func TestAFaultAtAnyRequestPasses(t *testing.T) {
-	o := newOrg(20)
+	o := newOrg(7)
 	for name, fault := range faults {
 		t.Run(name, func(t *testing.T) {
 			for k := range requestsOfAJob(t, o) {
@@ -195,8 +195,8 @@ func TestAFaultAtAnyRequestPasses(t *testing.T) {
 
 // A fault that stays longer than requests are repeated fails the job.
 func TestAnOutageAtAnyRequestIsSurvived(t *testing.T) {
-	o, before := newOrg(20), newOrg(22)
-	for name, fault := range faults {
+	o, before := newOrg(7), newOrg(8)
+	for name, fault := range map[string]j1sim.Fault{"503": j1sim.Unavailable, "lost": j1sim.DropBefore, "done but lost": j1sim.DropAfter} {
 		t.Run(name, func(t *testing.T) {
 			for k := range requestsOfAJob(t, o) {
 				r := newRig(t, j1sim.Config{}, oneAtATime)
@@ -226,7 +226,7 @@ func TestAnOutageAtAnyRequestIsSurvived(t *testing.T) {
 }
 
 func TestACancelledContextAtAnyRequestIsSurvived(t *testing.T) {
-	o := newOrg(20)
+	o := newOrg(7)
 	for k := range requestsOfAJob(t, o) {
 		for _, when := range []string{"before", "before, lost", "after"} {
 			r := newRig(t, j1sim.Config{}, oneAtATime)
@@ -277,7 +277,7 @@ func TestAnyHistoryConverges(t *testing.T) {
 		rnd := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
 		o := newOrg(8)
 		r.deliver(o)
-		for range rapid.IntRange(1, 5).Draw(t, "steps") {
+		for range rapid.IntRange(1, 3).Draw(t, "steps") {
 			before := o.clone()
 			o.mutate(rnd, 1+rnd.IntN(8))
 			rate := rapid.SampledFrom([]float64{0, 0.1, 0.6}).Draw(t, "faults")
