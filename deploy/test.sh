@@ -1,19 +1,21 @@
 #!/usr/bin/env bash
 # Checks everything: format, vet, staticcheck, and all tests with the race
-# detector. Needs Go. A redis-server for the tests, and the C compiler that the
-# race detector links with, it installs itself where apt-get is at hand.
+# detector. Needs Go. A redis-server and a PostgreSQL for the tests, and the C
+# compiler that the race detector links with, it installs itself where apt-get is at hand.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 missing=()
 command -v redis-server >/dev/null || missing+=(redis-server)
+command -v postgres >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
 command -v "$(go env CC)" >/dev/null || missing+=(gcc libc6-dev)
 
 if [ ${#missing[@]} -gt 0 ]; then
   if ! command -v apt-get >/dev/null; then
-    echo "Missing: ${missing[*]}. This system has no apt-get: install Redis 7 or later and a" >&2
-    echo "C compiler (macOS: brew install redis; Fedora: dnf install redis gcc; Alpine: apk add" >&2
-    echo "redis gcc musl-dev; Arch: pacman -S redis gcc), then run this again." >&2
+    echo "Missing: ${missing[*]}. This system has no apt-get: install Redis 7 or later, PostgreSQL 12" >&2
+    echo "or later and a C compiler (macOS: brew install redis postgresql; Fedora: dnf install redis" >&2
+    echo "postgresql-server gcc; Alpine: apk add redis postgresql gcc musl-dev; Arch: pacman -S redis" >&2
+    echo "postgresql gcc), then run this again." >&2
     exit 1
   fi
   sudo=()

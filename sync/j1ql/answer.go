@@ -193,7 +193,11 @@ func (st Statement) Cells(row []*string) ([]any, error) {
 	for i, col := range st.Columns {
 		if !col.Object {
 			if row[0] != nil {
-				if err := json.Unmarshal([]byte(*row[0]), &cells[i]); err != nil {
+				err := json.Unmarshal([]byte(*row[0]), &cells[i])
+				if tooLarge := (*json.UnmarshalTypeError)(nil); errors.As(err, &tooLarge) {
+					cells[i], err = nil, nil // a number that is none
+				}
+				if err != nil {
 					return nil, fmt.Errorf("column %s: %w", col.Name, err)
 				}
 			}

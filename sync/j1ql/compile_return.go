@@ -19,13 +19,13 @@ func isAggregate(e Expr) bool {
 	return false
 }
 
-// answerTable selects the columns of the answer, in three layers: the paths with
-// what the columns need of each, p; these grouped, or made unique, q; and
-// what is shown of them, in order.
+// answerTable selects the columns of the answer, in layers: the paths with what
+// the columns need of each, p; these grouped, if a column aggregates, g; the
+// columns, each once if they are to be unique, q; and what is shown of them, in order.
 func (c *compiler) answerTable(q *Query, from string, skip, limit int) {
 	grouped := slices.ContainsFunc(q.Return.Columns, func(col Column) bool { return isAggregate(col.Expr) })
-	var base, shown, group []string // of p; of q; what q is grouped by
-	var joins, cells []string       // of the objects that are shown
+	var base, shown, group, sums []string // of p; of q; what p is grouped by, and its aggregates
+	var joins, cells []string             // of the objects that are shown
 	sortBy := make([]func(desc bool) string, len(q.Return.Columns))
 	onlyObjects := true
 	for i, col := range q.Return.Columns {
@@ -47,7 +47,7 @@ func (c *compiler) answerTable(q *Query, from string, skip, limit int) {
 				return fmt.Sprintf("CASE WHEN q.%s IS NULL THEN 1 ELSE 0 END, %s%s", name, c.d.bytes("q."+name), descending(desc))
 			}
 		case isAggregate(col.Expr):
-			shown = append(shown, c.aggregated(col.Expr, &base)+" AS "+name)
+			shown = append(shown, c.aggregated(col.Expr, &base, &sums)+" AS "+name)
 		default:
 			base = append(base, c.expr(col.Expr, nil)+" AS "+name)
 		}
@@ -56,7 +56,7 @@ func (c *compiler) answerTable(q *Query, from string, skip, limit int) {
 			sortBy[i] = func(desc bool) string { return c.d.sortKeys("q."+name, desc) }
 		}
 		if !isAggregate(col.Expr) {
-			shown = append(shown, "p."+name+" AS "+name)
+			shown = append(shown, "g."+name+" AS "+name)
 			group = append(group, "p."+name)
 		}
 	}
@@ -74,7 +74,7 @@ func (c *compiler) answerTable(q *Query, from string, skip, limit int) {
 		} else if c.d == PostgreSQL {
 			json = "NULL::jsonb"
 		}
-		base, shown = append(base, json+" AS "+name), append(shown, "p."+name+" AS "+name)
+		base, shown = append(base, json+" AS "+name), append(shown, "g."+name+" AS "+name)
 		order = append(order, c.d.sortKeys("q."+name, by.Desc))
 	}
 	unique := ""
@@ -86,26 +86,30 @@ func (c *compiler) answerTable(q *Query, from string, skip, limit int) {
 	default:
 		for _, b := range c.order {
 			base = append(base, c.operand(b).table+".key AS "+column(b))
-			shown = append(shown, "p."+column(b)+" AS "+column(b))
+			shown = append(shown, "g."+column(b)+" AS "+column(b))
 			order = append(order, c.d.bytes("q."+column(b))+" NULLS FIRST")
 		}
 	}
 	if q.Unique {
 		unique = "DISTINCT "
 	}
-	by := ""
-	if grouped && len(group) > 0 {
-		by = " GROUP BY " + list(group)
-	}
-	if len(base) == 0 { // COUNT of nothing, as it were
+	if len(base) == 0 { // the columns are all constant
 		base = []string{"1 AS one"}
+	}
+	rows := fmt.Sprintf("(SELECT %s FROM %s)", list(base), from)
+	if grouped {
+		by := ""
+		if len(group) > 0 {
+			by = " GROUP BY " + list(group)
+		}
+		rows = fmt.Sprintf("(SELECT %s FROM %s p%s)", list(append(group, sums...)), rows, by)
 	}
 	c.typ = "table"
 	if onlyObjects {
 		c.typ = "list"
 	}
-	c.final = fmt.Sprintf("SELECT %s FROM (SELECT %s%s FROM (SELECT %s FROM %s) p%s) q%s ORDER BY %s%s",
-		list(cells), unique, list(shown), list(base), from, by, strings.Join(joins, ""), list(order), window(skip, limit))
+	c.final = fmt.Sprintf("SELECT %s FROM (SELECT %s%s FROM %s g) q%s ORDER BY %s%s",
+		list(cells), unique, list(shown), rows, strings.Join(joins, ""), list(order), window(skip, limit))
 }
 
 func column(b Binding) string { return fmt.Sprintf("k%d", b) }
@@ -117,28 +121,37 @@ func descending(desc bool) string {
 	return ""
 }
 
-// aggregated compiles an expression that aggregates; what it aggregates it adds to
-// base, the columns of each path.
-func (c *compiler) aggregated(e Expr, base *[]string) string {
+// aggregated compiles an expression that aggregates: what is aggregated becomes a
+// column of base, of each path, and the aggregate one of sums.
+func (c *compiler) aggregated(e Expr, base, sums *[]string) string {
 	return c.expr(e, func(call Call) string {
-		arg := fmt.Sprintf("a%d", len(*base))
-		column := "p." + arg
+		arg, sum := fmt.Sprintf("a%d", len(*base)), fmt.Sprintf("s%d", len(*sums))
 		if object := call.Args[0].Object; object != nil {
 			*base = append(*base, c.operand(*object).table+".key AS "+arg)
 		} else {
 			*base = append(*base, c.expr(call.Args[0], nil)+" AS "+arg)
 		}
-		if call.Func == "COUNT" {
-			return c.d.numeral("COUNT(DISTINCT " + column + ")")
+		value := "COUNT(DISTINCT p." + arg + ")"
+		if call.Func != "COUNT" {
+			value = call.Func + "(" + c.d.number(c.d.scalar("p."+arg)) + ")"
 		}
-		return c.d.numeral(call.Func + "(" + c.d.number(c.d.scalar(column)) + ")")
+		*sums = append(*sums, c.d.numeral(value)+" AS "+sum)
+		return "g." + sum
 	})
+}
+
+// once has a value in SQL spoken of several times without being written so often.
+func (c *compiler) once(value string, use func(v string) string) string {
+	x := c.name("x")
+	return fmt.Sprintf("(SELECT %s FROM (SELECT %s AS v) %s)", use(x+".v"), value, x)
 }
 
 // expr compiles an expression to a JSON value, NULL if absent. aggregate compiles
 // the aggregates in it; nil where there can be none.
 func (c *compiler) expr(e Expr, aggregate func(Call) string) string {
-	number := func(e Expr) string { return "(" + c.d.number(c.d.scalar(c.expr(e, aggregate))) + ")" }
+	number := func(e Expr) string {
+		return c.once(c.expr(e, aggregate), func(v string) string { return c.d.number(c.d.scalar(v)) })
+	}
 	switch {
 	case e.Property != nil:
 		if aggregate != nil {
@@ -181,9 +194,13 @@ func (c *compiler) absent() string {
 func (c *compiler) arithmetic(op byte, l, r string) string {
 	switch op {
 	case '/':
-		return fmt.Sprintf("CASE WHEN %s <> 0 THEN %s / %s END", r, l, r)
+		return fmt.Sprintf("%s / NULLIF(%s, 0)", l, r)
 	case '^':
-		return fmt.Sprintf("CASE WHEN %s < 0 AND %s <> floor(%s) OR %s = 0 AND %s < 0 THEN NULL ELSE power(%s, %s) END", l, r, r, l, r, l, r)
+		return c.once(l, func(l string) string {
+			return c.once(r, func(r string) string {
+				return fmt.Sprintf("CASE WHEN %s < 0 AND %s <> floor(%s) OR %s = 0 AND %s < 0 THEN NULL ELSE power(%s, %s) END", l, r, r, l, r, l, r)
+			})
+		})
 	}
 	return fmt.Sprintf("%s %c %s", l, op, r)
 }
@@ -193,13 +210,13 @@ func (c *compiler) math(function, x string) string {
 	case "ABS":
 		return "abs(" + x + ")"
 	case "SQRT":
-		return fmt.Sprintf("CASE WHEN %s >= 0 THEN sqrt(%s) END", x, x)
+		return c.once(x, func(x string) string { return fmt.Sprintf("CASE WHEN %s >= 0 THEN sqrt(%s) END", x, x) })
 	case "CEIL":
 		return "ceil(" + x + ")"
 	case "FLOOR":
 		return "floor(" + x + ")"
 	}
-	return fmt.Sprintf("sign(%s) * floor(abs(%s) + 0.5)", x, x) // ROUND
+	return c.once(x, func(x string) string { return fmt.Sprintf("sign(%s) * floor(abs(%s) + 0.5)", x, x) }) // ROUND
 }
 
 // joinedArgs compiles the functions of many arguments, given as JSON values.
@@ -210,27 +227,36 @@ func (c *compiler) joinedArgs(function string, args []string) string {
 		return "COALESCE(" + list(append(args, c.absent())) + ")"
 	case "CONCAT":
 		for _, arg := range args {
-			e := c.d.scalar(arg)
-			other := fmt.Sprintf("%s IN ('integer', 'real', 'true', 'false', 'number', 'boolean')", e.kind)
-			as := c.d.text(arg)
-			if c.d == PostgreSQL {
-				as = e.value
-			}
-			parts = append(parts, fmt.Sprintf("CASE WHEN %s THEN %s WHEN %s THEN %s ELSE '' END", c.d.isText(e), e.value, other, as))
+			parts = append(parts, c.once(arg, c.concatenated))
 		}
 		return c.d.quoted("(" + strings.Join(parts, " || ") + ")")
 	}
 	for i, arg := range args { // MERGE
-		if c.d == SQLite {
-			parts = append(parts, fmt.Sprintf("SELECT %d AS a, j.id AS o, CASE WHEN j.type IN ('true', 'false') THEN j.type ELSE json_quote(j.value) END AS v FROM json_each(%s) j WHERE j.type <> 'null'", i, arg))
-		} else {
-			table, _ := c.d.elements(arg, "j")
-			parts = append(parts, fmt.Sprintf("SELECT %d AS a, row_number() OVER () AS o, j.v AS v FROM %s WHERE jsonb_typeof(j.v) <> 'null'", i, table))
-		}
+		parts = append(parts, c.merged(i, arg))
 	}
 	union := strings.Join(parts, " UNION ALL ")
 	if c.d == SQLite {
 		return fmt.Sprintf("(SELECT '[' || COALESCE(group_concat(m.v, ',' ORDER BY m.a, m.o), '') || ']' FROM (%s) m)", union)
 	}
 	return fmt.Sprintf("(SELECT COALESCE(jsonb_agg(m.v ORDER BY m.a, m.o), '[]') FROM (%s) m)", union)
+}
+
+// concatenated is a JSON value in SQL as CONCAT takes it: a text.
+func (c *compiler) concatenated(v string) string {
+	e := c.d.scalar(v)
+	as := v
+	if c.d == PostgreSQL {
+		as = e.value
+	}
+	return fmt.Sprintf("CASE WHEN %s THEN %s WHEN %s IN ('integer', 'real', 'true', 'false', 'number', 'boolean') THEN %s ELSE '' END", c.d.isText(e), e.value, e.kind, as)
+}
+
+// merged selects the elements of the n-th argument of MERGE, with their order.
+func (c *compiler) merged(n int, v string) string {
+	x := c.name("x")
+	if c.d == SQLite {
+		return fmt.Sprintf("SELECT %d AS a, j.id AS o, CASE WHEN j.type IN ('true', 'false') THEN j.type ELSE json_quote(j.value) END AS v FROM json_each(%s) j WHERE j.type <> 'null'", n, v)
+	}
+	table, _ := c.d.elements(x+".v", "j")
+	return fmt.Sprintf("SELECT %d AS a, row_number() OVER () AS o, j.v AS v FROM (SELECT %s AS v) %s CROSS JOIN LATERAL %s WHERE jsonb_typeof(j.v) <> 'null'", n, v, x, table)
 }

@@ -77,7 +77,7 @@ func (d Dialect) elements(json, alias string) (table string, e element) {
 // quoted is a text in SQL as a JSON value.
 func (d Dialect) quoted(text string) string {
 	if d == SQLite {
-		return "CASE WHEN " + text + " IS NOT NULL THEN json_quote(" + text + ") END"
+		return "NULLIF(json_quote(" + text + "), 'null')"
 	}
 	return "to_jsonb(" + text + ")"
 }
@@ -85,9 +85,10 @@ func (d Dialect) quoted(text string) string {
 // numeral is a number in SQL as a JSON value.
 func (d Dialect) numeral(number string) string {
 	if d == SQLite {
-		return "CASE WHEN " + number + " IS NOT NULL THEN json_quote(" + number + ") END"
+		// A whole number without a fraction, as encoding/json writes it.
+		return "(SELECT NULLIF(json_quote(CASE WHEN abs(w.v) < 1e15 AND w.v = CAST(w.v AS INTEGER) THEN CAST(w.v AS INTEGER) ELSE w.v END), 'null') FROM (SELECT " + number + " AS v) w)"
 	}
-	return "to_jsonb((" + number + ")::float8)"
+	return "to_jsonb((" + number + ")::float8 + 0)" // no -0
 }
 
 // compareText compares two texts in SQL.
@@ -166,7 +167,8 @@ func (d Dialect) found(column, name, param string) string {
 			if d == SQLite {
 				return fmt.Sprintf("json_extract(%s, '$.%s') = %s", column, known, param)
 			}
-			return fmt.Sprintf("%s ->> '%s' = %s", column, known, param)
+			// The index holds the beginning: a long text would not fit.
+			return fmt.Sprintf("left(%s ->> '%s', 256) = left(%s, 256) AND %s ->> '%s' = %s", column, known, param, column, known, param)
 		}
 	}
 	return ""

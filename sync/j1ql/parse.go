@@ -16,8 +16,9 @@ import (
 const (
 	MaxText   = 32 << 10 // bytes
 	maxTokens = 10_000
-	maxDepth  = 100 // parentheses within each other
-	maxSteps  = 50
+	maxDepth  = 100  // parentheses within each other
+	maxSteps  = 30   // optional parts included: SQLite joins no more
+	maxWhole  = 50   // columns of whole objects, for the same reason
 	maxValues = 1000 // of a list
 	maxCols   = 100
 )

@@ -116,6 +116,9 @@ func (r *resolver) chain(steps []gStep) ([]Step, error) {
 			continue
 		}
 		o := g.Optional
+		if err := r.count(o.Pos); err != nil {
+			return nil, err
+		}
 		inner, err := r.chain(append([]gStep{{That: &o.First}}, o.Rest...))
 		if err != nil {
 			return nil, err
@@ -132,9 +135,17 @@ func (r *resolver) chain(steps []gStep) ([]Step, error) {
 	return chain, nil
 }
 
-func (r *resolver) that(g gThat) (*That, error) {
+// count counts the steps.
+func (r *resolver) count(pos lexer.Position) error {
 	if r.steps++; r.steps > maxSteps {
-		return nil, errorAt(at(g.Pos), "the query has more than %d steps", maxSteps)
+		return errorAt(at(pos), "the query has more than %d steps, optional parts included", maxSteps)
+	}
+	return nil
+}
+
+func (r *resolver) that(g gThat) (*That, error) {
+	if err := r.count(g.Pos); err != nil {
+		return nil, err
 	}
 	t := &That{Pos: at(g.Pos), Negated: g.Not, Edge: None}
 	if !t.Negated {
@@ -320,12 +331,18 @@ func (r *resolver) columns(columns []gColumn) (*Return, error) {
 		return nil, errorAt(at(first.Pos), "the answer has %d columns; at most %d can be", len(columns), maxCols)
 	}
 	ret := &Return{}
+	objects := 0
 	for _, g := range columns {
 		e, err := r.expr(g.Expr, whole)
 		if err != nil {
 			return nil, err
 		}
 		c := Column{Name: asWritten(g.Expr), Expr: e}
+		if e.Object != nil || e.All != nil {
+			if objects++; objects > maxWhole {
+				return nil, errorAt(e.Pos, "the answer has more than %d columns of whole objects", maxWhole)
+			}
+		}
 		if g.Alias != nil {
 			if c.Name, err = columnName(*g.Alias); err != nil {
 				return nil, err

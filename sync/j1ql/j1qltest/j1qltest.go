@@ -667,7 +667,7 @@ func finite(f float64) any {
 	if math.IsNaN(f) || math.IsInf(f, 0) {
 		return nil
 	}
-	return f
+	return f + 0 // no -0
 }
 
 func call(c j1ql.Call, group []env) any {
@@ -729,9 +729,9 @@ func call(c j1ql.Call, group []env) any {
 	case "SQRT":
 		return finite(math.Sqrt(f))
 	case "CEIL":
-		return math.Ceil(f)
+		return finite(math.Ceil(f))
 	case "FLOOR":
 		return math.Floor(f)
 	}
-	return math.Round(f)
+	return finite(math.Round(f))
 }
