@@ -217,11 +217,10 @@ type path struct {
 	at    *Object
 }
 
-func (p path) with(at *Object, bind map[j1ql.Binding]*Object) path {
+// to returns the path with the entity reached last, which is bound as b.
+func (p path) to(at *Object, b j1ql.Binding) path {
 	bound := slices.Clone(p.bound)
-	for b, o := range bind {
-		bound[b] = o
-	}
+	bound[b] = at
 	return path{bound, at}
 }
 
@@ -239,7 +238,7 @@ func (w *world) paths(q *j1ql.Query) ([]path, error) {
 			return nil, err
 		}
 		if ok {
-			paths = append(paths, none.with(o, map[j1ql.Binding]*Object{q.Start.Binding: o}))
+			paths = append(paths, none.to(o, q.Start.Binding))
 		}
 	}
 	if paths, err = w.walk(paths, q.Steps); err != nil || q.Where == nil {
@@ -284,9 +283,9 @@ func (w *world) step(p path, s j1ql.Step) ([]path, error) {
 			return nil, err
 		}
 		b := s.Optional.Binding
-		paths := []path{p.with(p.at, map[j1ql.Binding]*Object{b: p.at})}
+		paths := []path{p.to(p.at, b)}
 		for _, reached := range with {
-			paths = append(paths, reached.with(reached.at, map[j1ql.Binding]*Object{b: reached.at}))
+			paths = append(paths, reached.to(reached.at, b))
 		}
 		return paths, nil
 	case s.That.Negated:
@@ -299,7 +298,9 @@ func (w *world) step(p path, s j1ql.Step) ([]path, error) {
 	hops, err := w.hops(p.at, *s.That, s.That.Direction)
 	var paths []path
 	for _, h := range hops {
-		paths = append(paths, p.with(h.to, map[j1ql.Binding]*Object{s.That.Edge: h.edge, s.That.Node.Binding: h.to}))
+		reached := p.to(h.to, s.That.Node.Binding)
+		reached.bound[s.That.Edge] = h.edge
+		paths = append(paths, reached)
 	}
 	return paths, err
 }
