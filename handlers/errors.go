@@ -105,6 +105,8 @@ func problemOf(err error) problem {
 	case errors.Is(err, j1ql.ErrTooSlow):
 		return problem{Status: http.StatusUnprocessableEntity, Detail: "the query takes too long. " +
 			"Ask for less: filter the first entities, name classes in place of *, or follow fewer steps"}
+	case errors.Is(err, j1ql.ErrTooLarge):
+		return problem{Status: http.StatusUnprocessableEntity, Detail: fmt.Sprintf("the tree holds more than %d objects. Ask for less: filter the first entities, or follow fewer steps", j1ql.MaxRows)}
 	case errors.Is(err, j1ql.ErrNoGraph):
 		return problem{Status: http.StatusConflict, Detail: "the graph of this instance has not been delivered to the database yet; " +
 			"GET /admin/instances/{id} shows under sinks what it waits for"}

@@ -19,9 +19,10 @@ const (
 
 // Errors of queries whose text is right.
 var (
-	ErrNoGraph = errors.New("the graph has not been delivered to the database yet")
-	ErrTooSlow = errors.New("the query takes too long")
-	ErrCursor  = errors.New("the cursor is not one of this query")
+	ErrNoGraph  = errors.New("the graph has not been delivered to the database yet")
+	ErrTooSlow  = errors.New("the query takes too long")
+	ErrTooLarge = errors.New("the tree is too large: ask for less")
+	ErrCursor   = errors.New("the cursor is not one of this query")
 )
 
 // Request is a question about the graph of an instance.
@@ -90,6 +91,10 @@ func PageOf(r Request, q *Query) (Page, error) {
 		}
 		p.offset = c.Offset
 	}
+	if q.Return != nil && q.Return.Tree {
+		p.Rows, p.Last = MaxRows+1, true // SKIP and LIMIT would break it
+		return p, nil
+	}
 	p.Skip = q.Skip + p.offset
 	if q.Limit > 0 {
 		p.Rows, p.Last = max(q.Limit-p.offset, 0), true
@@ -106,6 +111,9 @@ func PageOf(r Request, q *Query) (Page, error) {
 // Answer makes an answer of the rows that the statement gave.
 func (st Statement) Answer(rows [][]*string, p Page) (Answer, error) {
 	a := Answer{Type: st.Type, Warnings: st.Warnings}
+	if st.Type == "tree" && len(rows) > MaxRows {
+		return a, fmt.Errorf("%w: more than %d objects", ErrTooLarge, MaxRows)
+	}
 	if !p.Last && len(rows) == p.Rows {
 		rows = rows[:p.Rows-1]
 		next, err := json.Marshal(cursor{p.offset + len(rows), p.hash})

@@ -239,8 +239,9 @@ func (c *compiler) answerObjects(q *Query, selected Binding, set string, skip, l
 	o := operand{table: "o", kinds: c.kinds[selected], edge: c.edges[selected]}
 	var order []string
 	for _, by := range q.OrderBy {
-		if by.Property == nil {
-			continue // by the object itself: by its key
+		if by.Property == nil { // by the object itself
+			order = append(order, c.d.bytes("o.key")+descending(by.Desc))
+			continue
 		}
 		if by.Property.Binding != selected {
 			c.fail(by.Pos, "an answer of whole objects is ordered by their own properties alone")
@@ -249,13 +250,7 @@ func (c *compiler) answerObjects(q *Query, selected Binding, set string, skip, l
 			order = append(order, c.d.sortKeys(v.json, by.Desc))
 		}
 	}
-	direction := ""
-	for _, by := range q.OrderBy {
-		if by.Property == nil && by.Desc {
-			direction = " DESC"
-		}
-	}
-	order = append(order, c.d.bytes("o.key")+direction)
+	order = append(order, c.d.bytes("o.key"))
 	c.final = fmt.Sprintf("SELECT %s FROM (%s) x JOIN %s o ON o.instance = %s AND o.key = x.k ORDER BY %s%s",
 		c.object("o", o.edge), set, objects(o.edge), c.instance, list(order), window(skip, limit))
 }

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"testing"
+	"time"
 
 	"github.com/oktasync/oktasync/sync/graph"
+	"github.com/oktasync/oktasync/sync/j1ql"
 	"github.com/oktasync/oktasync/sync/sink"
 	"github.com/oktasync/oktasync/sync/sink/sqldb"
 	"github.com/oktasync/oktasync/sync/sink/sqldb/sqldbtest"
@@ -93,4 +95,34 @@ func BenchmarkApply(b *testing.B) {
 			})
 		})
 	}
+}
+
+// Queries on an org: with -sqldb.users=100000 on one with a million relationships.
+func BenchmarkQuery(b *testing.B) {
+	one := "Find okta_user with login = '" + sqldbtest.Login(77) + "' as u "
+	benchEach(b, func(b *testing.B, db *sqldb.DB) {
+		if err := db.Replace(b.Context(), sink.Instance{ID: "acme"}, sqldbtest.Org(*users, 1), false); err != nil {
+			b.Fatal(err)
+		}
+		db.QueryTime = time.Minute
+		for _, q := range []struct{ name, text string }{
+			{"NoPerson", "Find User that !is Person"},
+			{"NoPersonCount", "Find User as u that !is Person return count(u)"},
+			{"TwoSteps", one + "that HAS UserGroup that ASSIGNED Application as a return a"},
+			{"TwoStepsPaths", one + "that HAS UserGroup as g that ASSIGNED Application as a return g.displayName, a.displayName"},
+			{"WhoReaches", "Find okta_application with _key = '" + sqldbtest.App(3) + "' that ASSIGNED UserGroup that HAS okta_user as u return count(u)"},
+			{"MostApplications", "Find okta_user as u that ASSIGNED okta_application as a return u.displayName, count(a) as n order by n desc limit 10"},
+			{"NoFactor", "Find okta_user with active = true that !ASSIGNED mfa_device"},
+			{"Classes", "Find * as e return e._class, count(e)"},
+			{"Text", "Find 'user777' as u"},
+		} {
+			b.Run(q.name, func(b *testing.B) {
+				for b.Loop() {
+					if _, err := db.Query(b.Context(), j1ql.Request{Instance: "acme", Query: q.text}); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+	})
 }

@@ -2,7 +2,10 @@ package sqldb
 
 import (
 	"context"
+	"encoding/json"
+	"iter"
 
+	"github.com/oktasync/oktasync/sync/graph"
 	"github.com/oktasync/oktasync/sync/j1ql"
 )
 
@@ -30,4 +33,32 @@ func (db *DB) Cells(ctx context.Context, instance string, q *j1ql.Query) (st j1q
 		cells = append(cells, c)
 	}
 	return st, cells, nil
+}
+
+// MappedEntities yields the entities that the mapper made.
+func (db *DB) MappedEntities(ctx context.Context, instance string) iter.Seq2[graph.Entity, error] {
+	return func(yield func(graph.Entity, error) bool) {
+		rows, err := db.read.QueryContext(ctx, "SELECT key, type, classes, properties FROM entities WHERE instance = $1 AND mapped", instance)
+		if err != nil {
+			yield(graph.Entity{}, err)
+			return
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var e graph.Entity
+			var classes, properties []byte
+			if err = rows.Scan(&e.Key, &e.Type, &classes, &properties); err == nil {
+				err = json.Unmarshal(classes, &e.Class)
+			}
+			if err == nil {
+				err = json.Unmarshal(properties, &e.Properties)
+			}
+			if !yield(e, err) || err != nil {
+				return
+			}
+		}
+		if err := rows.Err(); err != nil {
+			yield(graph.Entity{}, err)
+		}
+	}
 }
