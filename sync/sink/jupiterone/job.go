@@ -27,11 +27,12 @@ func (s *Sink) deliver(ctx context.Context, st *state, up *upload, full bool, pa
 	if err != nil {
 		return j, fmt.Errorf("start a job: %w", err)
 	}
-	st.Job = &openJob{j.ID, uploading, full, up.entities.count(), up.relationships.count()}
-	fail := func(err error) error { return fmt.Errorf("job %s: %w", j.ID, err) }
+	id := j.ID
+	fail := func(err error) error { return fmt.Errorf("job %s: %w", id, err) }
+	st.Job = &openJob{id, uploading, full, up.entities.count(), up.relationships.count()}
 	err = st.save(ctx)
 	if err == nil {
-		err = s.upload(ctx, j.ID, up)
+		err = s.upload(ctx, id, up)
 	}
 	if err == nil {
 		st.Job.Phase = finalizing
@@ -42,17 +43,17 @@ func (s *Sink) deliver(ctx context.Context, st *state, up *upload, full bool, pa
 	}
 	if err != nil {
 		if !refusedAsNotAwaiting(err) {
-			s.abort(ctx, j.ID)
+			s.abort(ctx, id)
 		}
 		return j, fail(err)
 	}
-	if err := s.finalize(ctx, j.ID, partial); err != nil {
+	if err := s.finalize(ctx, id, partial); err != nil {
 		return j, fail(err)
 	}
-	if j, err = s.wait(ctx, j.ID); err != nil {
-		return j, fail(err)
+	if j, err = s.wait(ctx, id); err == nil {
+		err = failure(j)
 	}
-	if err := failure(j); err != nil {
+	if err != nil {
 		return j, fail(err)
 	}
 	return j, nil

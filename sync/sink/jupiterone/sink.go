@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -31,6 +32,10 @@ func New(cfg Config) (*Sink, error) {
 	api := &client{cfg: cfg, http: httpClient(cfg.Uploads * cfg.JobsAtOnce)}
 	return &Sink{cfg: cfg, api: api, slots: make(chan struct{}, cfg.JobsAtOnce)}, nil
 }
+
+// Format implements fmt.Formatter: what a Sink is made of is not shown, since fmt
+// would show the key in it.
+func (s *Sink) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.Name()) }
 
 // Name implements sink.Sink.
 func (s *Sink) Name() string { return "jupiterone" }

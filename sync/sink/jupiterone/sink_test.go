@@ -536,7 +536,7 @@ func TestAJobThatEndsBadlyIsAnError(t *testing.T) {
 func TestAJobIsPolledLessAndLessOftenUntilGivenUp(t *testing.T) {
 	r := setup(t, j1sim.Config{Polls: 1 << 30, Strange: true}, nil)
 	err := r.replace(t.Context(), newOrg(1))
-	if err == nil || permanent(err) || !strings.Contains(err.Error(), "FINALIZE_PENDING after 1h") {
+	if err == nil || permanent(err) || !strings.Contains(err.Error(), "job-1: the job is still FINALIZE_PENDING after 1h") {
 		t.Fatal(err)
 	}
 	slept := r.clock.slept
@@ -649,6 +649,7 @@ func TestJobsAtOnceAreBounded(t *testing.T) {
 func TestTheKeyIsNeverShown(t *testing.T) {
 	r := setup(t, j1sim.Config{}, nil)
 	shown := []string{fmt.Sprintf("%v %+v %#v %s %q %d %x %T", r.cfg, r.cfg, r.cfg, r.cfg.APIKey, r.cfg.APIKey, r.cfg.APIKey, r.cfg.APIKey, r.cfg)}
+	shown = append(shown, fmt.Sprintf("%v %+v %#v %s %d", r.sink, r.sink, r.sink, r.sink, r.sink))
 	if b, err := json.Marshal(r.cfg.APIKey); err != nil || string(b) != `"[secret]"` {
 		t.Fatalf("%s, %v", b, err)
 	}

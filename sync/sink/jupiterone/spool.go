@@ -228,15 +228,16 @@ const partitions = 32
 
 // What a record is of.
 const (
-	anEntity       = 'e'
-	aRelationship  = 'r'
-	aPerson        = 'p' // an entity
-	aPersonEdge    = 'q' // a relationship
-	goneEntity     = 'E'
-	goneRelation   = 'R'
-	recordFields   = 3
-	maxRecordField = 64 << 20
+	anEntity      = 'e'
+	aRelationship = 'r'
+	aPerson       = 'p' // an entity
+	aPersonEdge   = 'q' // a relationship
+	goneEntity    = 'E'
+	goneRelation  = 'R'
 )
+
+// maxRecordField is how many bytes a key, word or body may have.
+const maxRecordField = 64 << 20
 
 // record is an object as it was at one moment of a snapshot.
 type record struct {
@@ -337,7 +338,7 @@ func readRecord(in *counted) (r record, err error) {
 	if r.kind, err = in.ReadByte(); err != nil {
 		return r, err
 	}
-	var sizes [recordFields]uint64
+	var sizes [3]uint64
 	total := uint64(0)
 	for i := range sizes {
 		if sizes[i], err = binary.ReadUvarint(in); err != nil {

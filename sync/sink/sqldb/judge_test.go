@@ -184,4 +184,3 @@ func TestExampleQueriesAnswerAsTheJudgeDoes(t *testing.T) {
 		}
 	})
 }
-
