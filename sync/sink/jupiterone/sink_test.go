@@ -271,7 +271,7 @@ func TestAnyHistoryConverges(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		partial := rapid.Bool().Draw(t, "partial")
 		r := newRig(t, j1sim.Config{Strange: rapid.Bool().Draw(t, "strange"), Polls: rapid.IntRange(1, 2).Draw(t, "polls")}, func(cfg *jupiterone.Config) {
-			cfg.BatchBytes, cfg.MaxDropRatio, cfg.Partial = rapid.SampledFrom([]int{600, 2000, 1 << 20}).Draw(t, "batch"), 1, partial
+			cfg.BatchBytes, cfg.MaxDropRatio, cfg.Partial = rapid.SampledFrom([]int{1200, 3000, 1 << 20}).Draw(t, "batch"), 1, partial
 		})
 		defer r.close()
 		rnd := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
