@@ -16,10 +16,10 @@ import (
 // abortFor is how long an abort may take, also after the context ended.
 const abortFor = 10 * time.Second
 
-// deliver uploads in one job, finalizes it, and waits for its end. Of the
-// partial types JupiterOne deletes nothing. The job is in the state as long as it
-// may be open. Before it there is no other: see settle.
-func (s *Sink) deliver(ctx context.Context, st *state, up *upload, full bool, partial []string) (job, error) {
+// deliver uploads in one job, finalizes it, and waits for its end. Of the partial
+// types JupiterOne deletes nothing; if none is named it is a full job. The job is in
+// the state as long as it may be open. Before it there is no other: see settle.
+func (s *Sink) deliver(ctx context.Context, st *state, up *upload, partial []string) (job, error) {
 	if up.entities.count()+up.relationships.count() == 0 {
 		return job{}, errors.New("a job without uploads would empty the scope, and is not begun")
 	}
@@ -29,7 +29,7 @@ func (s *Sink) deliver(ctx context.Context, st *state, up *upload, full bool, pa
 	}
 	id := j.ID
 	fail := func(err error) error { return fmt.Errorf("job %s: %w", id, err) }
-	st.Job = &openJob{id, uploading, full, up.entities.count(), up.relationships.count()}
+	st.Job = &openJob{id, uploading, len(partial) == 0, up.entities.count(), up.relationships.count()}
 	err = st.save(ctx)
 	if err == nil {
 		err = s.upload(ctx, id, up)

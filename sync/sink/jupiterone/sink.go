@@ -97,7 +97,7 @@ func (s *Sink) replace(ctx context.Context, in sink.Instance, snapshot sink.Snap
 		return err
 	}
 	st.Types = beside(append(st.Types, up.typeNames()...))
-	j, err := s.deliver(ctx, st, up, true, nil)
+	j, err := s.deliver(ctx, st, up, nil)
 	if err != nil {
 		return err
 	}
@@ -226,7 +226,7 @@ func (s *Sink) apply(ctx context.Context, in sink.Instance, b sink.Batch) error 
 	st.Types = beside(append(st.Types, up.typeNames()...))
 	j := job{}
 	if up.entities.count()+up.relationships.count() > 0 {
-		if j, err = s.deliver(ctx, st, up, false, allTypes(st.Types)); err != nil {
+		if j, err = s.deliver(ctx, st, up, allTypes(st.Types)); err != nil {
 			return err
 		}
 		st.delivered(*st.Job, s.cfg.Now())
