@@ -39,6 +39,7 @@ type Config struct {
 	TriggerToken  string          // of instance events
 	AllowInsecure bool            // http and private addresses as org URL
 	Query         Query           // nil: there is no database to ask
+	Database      string          // the name of the sink that answers queries
 	Stopping      <-chan struct{} // closed when the service begins to stop
 	Log           *slog.Logger
 

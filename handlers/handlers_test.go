@@ -37,7 +37,7 @@ type service struct {
 	engine   *engine.Engine
 	org      *oktasim.Org // of the instance acme
 	api      *echo.Echo
-	db       *sqldb.DB    // answers queries
+	db       *sqldb.DB // answers queries
 	log      *logBuffer
 	stopping chan struct{}
 }
@@ -66,7 +66,7 @@ func setup(t *testing.T, redisURL string) *service {
 	go func() { ran <- s.engine.Run(ctx) }()
 
 	s.api = New(s.engine, Config{
-		AdminToken: adminToken, TriggerToken: triggerToken, AllowInsecure: true, Stopping: s.stopping, Log: log, Query: s.db.Query,
+		AdminToken: adminToken, TriggerToken: triggerToken, AllowInsecure: true, Stopping: s.stopping, Log: log, Query: s.db.Query, Database: s.db.Name(),
 		heartbeat: 50 * time.Millisecond,
 	})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

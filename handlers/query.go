@@ -21,6 +21,9 @@ type queryRequest struct {
 	Cursor     string         `json:"cursor" validate:"max=256"`
 }
 
+// lateAfter is from when on an answer says that the database is behind.
+const lateAfter = time.Minute
+
 // query answers a J1QL query about an instance. A query may take longer than
 // answers usually have time for, but never longer than the database allows it.
 func (a *api) query(c echo.Context) error {
@@ -53,6 +56,9 @@ func (a *api) query(c echo.Context) error {
 	}
 	if !status.Whole {
 		answer.Warnings = append(answer.Warnings, "the graph is not known to be whole: it is that of an earlier full read")
+	}
+	if db := status.Sinks[a.Database]; db.Error != "" || db.Lag != nil && *db.Lag > lateAfter.Seconds() {
+		answer.Warnings = append(answer.Warnings, "the database is behind the graph: see sinks of GET /admin/instances/"+id)
 	}
 	if err := setDeadline(http.NewResponseController(c.Response()).SetWriteDeadline, time.Now().Add(sendTimeout)); err != nil {
 		return err

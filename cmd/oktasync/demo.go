@@ -99,7 +99,7 @@ func (cmd *demoCmd) Run(ctx context.Context, w world) (err error) {
 	serving, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	err = serve(serving, w, eng, listener, handlers.Config{
-		AdminToken: d.admin, TriggerToken: rand.Text(), AllowInsecure: true, Query: sinks.query(),
+		AdminToken: d.admin, TriggerToken: rand.Text(), AllowInsecure: true, Query: sinks.query(), Database: sinks.database(),
 	}, func(serving context.Context, eng *engine.Engine) error {
 		defer end()
 		return d.play(ctx, serving, eng)

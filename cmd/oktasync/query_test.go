@@ -113,7 +113,10 @@ func TestCommasWithinASinkArePartOfIt(t *testing.T) {
 	for text, want := range map[string][]string{
 		"sql:oktasync.db":                        {"sql:oktasync.db"},
 		" sql:a.db , jsonl:-,,jupiterone ":       {"sql:a.db", "jsonl:-", "jupiterone"},
-		"postgres://u:p,w@a,b/db,sql:x,y.db":     {"postgres://u:p,w@a,b/db", "sql:x,y.db"},
+		"postgres://u:pw@a:1,b:2/db,sql:x.db":    {"postgres://u:pw@a:1,b:2/db", "sql:x.db"},
+		"sql:oktasync.db,jupiterOne":             {"sql:oktasync.db", "jupiterOne"},
+		"sql:oktasync.db,postgre://u:p@h/d":      {"sql:oktasync.db", "postgre://u:p@h/d"},
+		"postgres://h/d,JupiterOne":              {"postgres://h/d", "JupiterOne"},
 		"none":                                   {"none"},
 		"kafka:x,postgresql://h/d?x=1,jsonl:/v/": {"kafka:x", "postgresql://h/d?x=1", "jsonl:/v/"},
 	} {
@@ -132,7 +135,9 @@ func TestWrongSinksAreRefused(t *testing.T) {
 		"sql:/does/not/exist/x.db":           "make it, or name another file",
 		"postgres://u:hunter2@[/db":          "cannot be read",
 		"postgres://u:hunter2@127.0.0.1:1/d": "postgres://127.0.0.1:1/d",
-		"sql:a.db,sql:a.db":                  "named twice",
+		"sql:a.db,sql:./a.db":                "named twice",
+		"sql:a.db,jupiterOne":                "sink 2: expected sql:PATH",
+		"sql:a.db,postgre://u:hunter2@h/d":   "sink 2: expected sql:PATH",
 	} {
 		t.Chdir(t.TempDir())
 		status, _, errs := command(t, "", "serve", "--sinks", sinks, "--listen", "127.0.0.1:0")

@@ -154,6 +154,7 @@ func (cmd *serveCmd) prepareDefault(w world) error {
 func (cmd *serveCmd) handlersConfig(s sinks) handlers.Config {
 	return handlers.Config{
 		Query:         s.query(),
+		Database:      s.database(),
 		AdminToken:    cmd.AdminToken.Reveal(),
 		TriggerToken:  cmd.TriggerToken.Reveal(),
 		AllowInsecure: cmd.AllowInsecureOrgs,

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -33,16 +35,23 @@ type sinks struct {
 	db  *sqldb.DB // the first that is SQL; nil: none
 }
 
-// targets splits what OKTASYNC_SINKS holds. A comma within a target is part of it.
+// moreHosts is what follows a comma in the URL of a PostgreSQL with several hosts.
+var moreHosts = regexp.MustCompile(`^[A-Za-z0-9._\[\]:-]+(:[0-9]+)?(/|,|$)`)
+
+// targets splits what OKTASYNC_SINKS holds. A comma within the hosts of a PostgreSQL URL
+// is part of it.
 func targets(text string) []string {
 	var all []string
 	for part := range strings.SplitSeq(text, ",") {
 		if part = strings.TrimSpace(part); part == "" {
 			continue
 		}
-		if kind, _ := kindOf(part); kind == "" && len(all) > 0 {
-			all[len(all)-1] += "," + part
-			continue
+		if last := len(all) - 1; last >= 0 {
+			before, _ := kindOf(all[last])
+			if kind, _ := kindOf(part); kind == "" && strings.HasPrefix(before, "postgres") && moreHosts.MatchString(part) && !strings.EqualFold(part, "jupiterone") {
+				all[last] += "," + part
+				continue
+			}
 		}
 		all = append(all, part)
 	}
@@ -77,6 +86,16 @@ func (d delivery) open(ctx context.Context, log *slog.Logger, stdout io.Writer) 
 	for i, target := range targets(d.Sinks.Reveal()) {
 		var made sink.Sink
 		kind, rest := kindOf(target)
+		one := target
+		if kind == "sql:" || kind == "jsonl:" && rest != "-" {
+			if path, err := filepath.Abs(rest); err == nil {
+				one = kind + path
+			}
+		}
+		if names[one] {
+			return s, usageError{fmt.Errorf("OKTASYNC_SINKS, sink %d is named twice", i+1)}
+		}
+		names[one] = true
 		switch kind {
 		case "sql:", "postgres:", "postgresql:":
 			var db *sqldb.DB
@@ -106,10 +125,6 @@ func (d delivery) open(ctx context.Context, log *slog.Logger, stdout io.Writer) 
 			return s, fmt.Errorf("OKTASYNC_SINKS, sink %d: %w", i+1, err)
 		}
 		s.all = append(s.all, made)
-		if names[made.Name()] {
-			return s, usageError{fmt.Errorf("OKTASYNC_SINKS, sink %d: %s is named twice", i+1, made.Name())}
-		}
-		names[made.Name()] = true
 	}
 	return s, nil
 }
@@ -120,6 +135,14 @@ func (s sinks) query() handlers.Query {
 		return nil
 	}
 	return s.db.Query
+}
+
+// database is the name of the sink that answers queries; "" for none.
+func (s sinks) database() string {
+	if s.db == nil {
+		return ""
+	}
+	return s.db.Name()
 }
 
 func (s sinks) close() error {

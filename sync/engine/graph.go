@@ -106,68 +106,76 @@ type FeedChange struct {
 // kept change. A position of another epoch is stale: Redis may have lost
 // changes that were given out.
 func (e *Engine) Changes(ctx context.Context, instance, position string, wait time.Duration) ([]FeedChange, error) {
+	deadline := time.Now().Add(wait)
+	for {
+		changes, reached, err := e.changes(ctx, instance, position, max(time.Until(deadline), 0))
+		// Transitions may show nothing: go on behind them.
+		if err != nil || len(changes) > 0 || reached == position && !time.Now().Before(deadline) {
+			return changes, err
+		}
+		position = reached
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// changes returns the changes of the next transitions, waiting for the first, and
+// the position behind them, which is the same one if there are none.
+func (e *Engine) changes(ctx context.Context, instance, position string, wait time.Duration) ([]FeedChange, string, error) {
 	in, err := e.instance(ctx, instance)
 	if err != nil {
-		return nil, err
+		return nil, position, err
 	}
 	st, org := e.store.Org(instance), convert.NewOrg(in.OrgURL, in.Name)
 	after, skip := "0-0", 0
 	epoch, err := st.Fact(ctx, "epoch")
 	if err != nil {
-		return nil, unavailable(err)
+		return nil, position, unavailable(err)
 	}
 	if position != "" {
 		before, entry, _ := strings.Cut(position, ":")
 		if before != epoch {
-			return nil, fmt.Errorf("%w: %.64q is of another epoch", ErrStalePosition, position)
+			return nil, position, fmt.Errorf("%w: %.64q is of another epoch", ErrStalePosition, position)
 		}
 		if after, skip, err = parsePosition(entry); err != nil {
-			return nil, err
+			return nil, position, err
 		}
 		first, last, err := st.ChangesSpan(ctx)
 		if err != nil {
-			return nil, unavailable(err)
+			return nil, position, unavailable(err)
 		}
 		sizes, err := st.Sizes(ctx)
 		if err != nil {
-			return nil, unavailable(err)
+			return nil, position, unavailable(err)
 		}
 		// Trimming begins at a known length: below it, nothing was lost.
 		if less(last, after) && skip == 0 || less(after, first) && sizes.Changes >= state.KeepChanges {
-			return nil, fmt.Errorf("%w: %s", ErrStalePosition, position)
+			return nil, position, fmt.Errorf("%w: %s", ErrStalePosition, position)
 		}
 	}
-	deadline := time.Now().Add(wait)
-	for {
-		transitions, err := st.Changes(ctx, after, chunk, max(time.Until(deadline), 0))
-		if err != nil {
-			return nil, unavailable(err)
-		}
-		var changes []FeedChange
-		for _, t := range transitions {
-			after = t.Position
-			diff := graph.Diff(project(org, t.ID, t.Before), project(org, t.ID, t.After))
-			for i, c := range diff {
-				if i < skip {
-					continue
-				}
-				c.AsOf, c.Source, c.Cause = time.UnixMilli(t.AsOf).UTC(), t.Source, t.Cause
-				at := t.Position
-				if i < len(diff)-1 {
-					at = fmt.Sprintf("%s.%d", at, i+1)
-				}
-				changes = append(changes, FeedChange{epoch + ":" + at, c})
+	transitions, err := st.Changes(ctx, after, chunk, wait)
+	if err != nil {
+		return nil, position, unavailable(err)
+	}
+	var changes []FeedChange
+	for _, t := range transitions {
+		position = epoch + ":" + t.Position
+		diff := graph.Diff(project(org, t.ID, t.Before), project(org, t.ID, t.After))
+		for i, c := range diff {
+			if i < skip {
+				continue
 			}
-			skip = 0
+			c.AsOf, c.Source, c.Cause = time.UnixMilli(t.AsOf).UTC(), t.Source, t.Cause
+			at := t.Position
+			if i < len(diff)-1 {
+				at = fmt.Sprintf("%s.%d", at, i+1)
+			}
+			changes = append(changes, FeedChange{epoch + ":" + at, c})
 		}
-		// Transitions may show nothing: go on behind them.
-		if len(changes) > 0 || len(transitions) == 0 && !time.Now().Before(deadline) {
-			return changes, nil
-		}
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
+		skip = 0
 	}
+	return changes, position, nil
 }
 
 // LastPosition returns the position of the newest change.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/oktasync/oktasync/state"
 	"github.com/oktasync/oktasync/sync/okta"
+	"github.com/oktasync/oktasync/sync/sink"
 )
 
 // Errors of what operators ask for.
@@ -105,7 +106,8 @@ func (e *Engine) order(ctx context.Context, r Run, what string) error {
 	return nil
 }
 
-// Pause stops all work on the instance but the acceptance of events.
+// Pause stops all work on the instance but the acceptance of events, and the
+// delivery of what the graph holds.
 func (e *Engine) Pause(ctx context.Context, instance string) error {
 	return e.setPaused(ctx, instance, true)
 }
@@ -135,12 +137,24 @@ func (e *Engine) Delete(ctx context.Context, instance string) error {
 		return unavailable(unknown)
 	}
 	if unknown == nil {
+		owner, err := e.store.Org(instance).Owner(ctx)
+		if err != nil {
+			return unavailable(err)
+		}
 		if err := e.store.Org(instance).Purge(ctx); err != nil {
 			return unavailable(err)
 		}
-	}
-	if o := e.org(instance); o != nil {
-		e.retire(o) // a delivery under way is to end first
+		// A delivery under way is to end first: that of another process ends when it
+		// looks at its lease.
+		if o := e.org(instance); o != nil {
+			e.retire(o)
+		} else if owner != "" {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(e.cfg.Lease/4 + look):
+			}
+		}
 	}
 	e.notify()
 	if err := e.forget(ctx, instance); err != nil {
@@ -295,6 +309,9 @@ func readable(raw []byte) ([]byte, error) {
 	return json.Marshal(event)
 }
 
+// patience is how long a sink may fail before somebody must act.
+const patience = 15 * time.Minute
+
 // troubled names the instances that need somebody to act. Why is told to
 // operators only.
 func (e *Engine) troubled(ctx context.Context) ([]string, error) {
@@ -316,6 +333,16 @@ func (e *Engine) troubled(ctx context.Context) ([]string, error) {
 		}
 		if facts["problem"] != "" || facts["denied"] != "" || log.Problem != "" {
 			warnings = append(warnings, "instance "+id+" cannot read all of its org: see problem and log of GET /admin/instances/"+id)
+		}
+		sinks, err := e.sinkStatus(ctx, st)
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range sinks {
+			if s.State == sink.Stopped || s.Error != "" && time.Since(s.Since) > patience {
+				warnings = append(warnings, "instance "+id+" has a sink that fails: see sinks of GET /admin/instances/"+id)
+				break
+			}
 		}
 	}
 	return warnings, nil

@@ -96,7 +96,9 @@ func (e *Engine) employ(ctx context.Context, group *sync.WaitGroup) error {
 				old.wake()
 				continue
 			}
-			e.retire(old)
+			if !e.retire(old) {
+				continue // a sink has not let go of it yet
+			}
 		}
 		token := e.name + " " + rand.Text()
 		lease, err := st.TakeLease(ctx, token, e.leaseTime(), server)
@@ -148,15 +150,35 @@ func (e *Engine) org(id string) *org {
 	return e.orgs[id]
 }
 
-// retire stops an org and waits: two must not work for one instance here.
-func (e *Engine) retire(o *org) {
+// letGo is how long an org that is stopped is waited for.
+const letGo = 5 * time.Second
+
+// retire stops an org and waits, since two must not work for one instance here; it
+// tells whether the org has ended. One that a sink holds up is waited for once,
+// and then looked at again and again: the others must not wait with it.
+func (e *Engine) retire(o *org) bool {
+	over := o.over()
 	o.stop()
-	<-o.stopped
+	wait := letGo
+	if over {
+		wait = 0
+	}
+	select {
+	case <-o.stopped:
+	case <-time.After(wait):
+		select {
+		case <-o.stopped:
+		default:
+			o.log.Warn("instance is not given up yet: a sink holds it up")
+			return false
+		}
+	}
 	e.mu.Lock()
+	defer e.mu.Unlock()
 	if e.orgs[o.id] == o {
 		delete(e.orgs, o.id)
 	}
-	e.mu.Unlock()
+	return true
 }
 
 // restoreWiped registers again what this process knows, if Redis lost it all:

@@ -22,7 +22,8 @@ var ErrUnknownSink = errors.New("no such sink")
 // SinkStatus is how a sink does, as operators see it.
 type SinkStatus struct {
 	sink.Status
-	Wish bool `json:"wish,omitempty"` // an operator asked for a snapshot, which it has not got yet
+	Wish  bool `json:"wish,omitempty"`  // an operator asked for a snapshot, which it has not got yet
+	Force bool `json:"force,omitempty"` // with force
 	// Lag is the age of the oldest change that is not delivered, in seconds: 0
 	// if there is none, absent if the sink waits for its first snapshot.
 	Lag  *float64  `json:"lagSeconds,omitempty"`
@@ -45,17 +46,17 @@ type source struct{ o *org }
 func (s source) Next(ctx context.Context, position string, most int) (sink.Batch, error) {
 	batch := sink.Batch{Position: position}
 	for len(batch.Changes) < most {
-		changes, err := s.o.engine.Changes(ctx, s.o.id, batch.Position, 0)
+		changes, reached, err := s.o.engine.changes(ctx, s.o.id, batch.Position, 0)
 		if errors.Is(err, ErrStalePosition) {
 			return batch, fmt.Errorf("%w: %w", sink.ErrStale, err)
 		}
-		if err != nil || len(changes) == 0 {
+		if err != nil || reached == batch.Position {
 			return batch, err
 		}
 		for _, c := range changes {
 			batch.Changes = append(batch.Changes, c.Change)
-			batch.Position = c.Position
 		}
+		batch.Position = reached
 	}
 	return batch, nil
 }
@@ -81,7 +82,7 @@ func (s source) Snapshot(ctx context.Context) (sink.Snapshot, error) {
 			}
 		}
 		end, err := s.o.engine.LastPosition(ctx, s.o.id)
-		for err == nil && position != end {
+		for err == nil && before(position, end) {
 			var batch sink.Batch
 			batch, err = s.Next(ctx, position, 1)
 			for _, c := range batch.Changes {
@@ -89,15 +90,23 @@ func (s source) Snapshot(ctx context.Context) (sink.Snapshot, error) {
 					return
 				}
 			}
-			if position = batch.Position; len(batch.Changes) == 0 {
-				break // what is left shows nothing
+			if batch.Position == position {
+				break // trimmed, or of another epoch: that was an error
 			}
+			position = batch.Position
 		}
 		if err != nil {
 			yield(graph.Change{}, err)
 		}
 	}
 	return sink.Snapshot{Changes: changes, Position: func() string { return position }}, nil
+}
+
+// before orders positions of one epoch; of two epochs neither is first, but there is more to read.
+func before(a, b string) bool {
+	epochA, entryA, _ := strings.Cut(a, ":")
+	epochB, entryB, _ := strings.Cut(b, ":")
+	return epochA != epochB || less(entryA, entryB)
 }
 
 func (s source) Status(ctx context.Context, name string) (status sink.Status, err error) {
@@ -161,7 +170,13 @@ func (e *Engine) Resnapshot(ctx context.Context, instance, name string, force bo
 			continue
 		}
 		found = true
-		wish, err := json.Marshal(sink.Wish{ID: rand.Text(), Force: force})
+		status, err := e.sinkStatus(ctx, st)
+		if err != nil {
+			return err
+		}
+		// A wish that waits keeps its force.
+		pending := status[s.Name()]
+		wish, err := json.Marshal(sink.Wish{ID: rand.Text(), Force: force || pending.Wish && pending.Force})
 		if err != nil {
 			return err
 		}
@@ -208,6 +223,7 @@ func (e *Engine) sinkStatus(ctx context.Context, st *state.Org) (map[string]Sink
 			s.State = sink.Waiting
 		}
 		s.Wish = wish.ID != s.Fulfilled
+		s.Force = s.Wish && wish.Force
 		if s.Lag, err = lag(ctx, st, s.Position); err != nil {
 			return nil, err
 		}

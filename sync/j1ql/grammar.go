@@ -29,7 +29,7 @@ var tokens = lexer.MustStateful(lexer.Rules{
 		lexer.Include("Blank"),
 		{Name: "Regexp", Pattern: `/(?:\\.|[^/\\\n])+/i?`},
 		{Name: "OpenRegexp", Pattern: `/`},
-		{Name: "ListEnd", Pattern: `\)`, Action: lexer.Pop()},
+		{Name: "ListEnd", Pattern: `\)`, Action: lexer.Push("Root")}, // back in Operand a ( would begin another list
 		lexer.Include("Value"),
 		lexer.Include("Word"),
 	},

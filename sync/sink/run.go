@@ -54,8 +54,8 @@ const (
 type Status struct {
 	State       State      `json:"state"`
 	Position    string     `json:"position,omitempty"`    // up to which the destination holds the graph
-	Error       string     `json:"error,omitempty"`       // of Retrying and Stopped: what failed, and the remedy
-	Since       time.Time  `json:"since"`                 // of the state
+	Error       string     `json:"error,omitempty"`       // what failed last, and the remedy, until something succeeds
+	Since       time.Time  `json:"since"`                 // of the state, or of the first of several failures
 	RetryAt     *time.Time `json:"retryAt,omitempty"`     // of Retrying
 	DeliveredAt *time.Time `json:"deliveredAt,omitempty"` // when the destination last took something, or had all there was
 	Changes     int64      `json:"changes"`               // delivered, counted since the instance was registered
@@ -80,8 +80,9 @@ type Runner struct {
 	Log      *slog.Logger
 
 	status  Status
+	loaded  bool // the status is that which was kept
 	failing int
-	began   string // the id of the wish that a snapshot was last begun for
+	began   string // the id of the wish that was last begun with
 }
 
 // Run delivers until ctx ends.
@@ -90,13 +91,8 @@ func (r *Runner) Run(ctx context.Context) {
 	r.Backoff = cmp.Or(r.Backoff, Backoff{time.Second, 5 * time.Minute})
 	r.Most = cmp.Or(r.Most, 5000)
 	r.Log = r.Log.With("sink", r.Sink.Name(), "instance", r.Instance.ID)
-	for loaded := false; ctx.Err() == nil; {
-		var err error
-		if !loaded {
-			r.status, err = r.Source.Status(ctx, r.Sink.Name())
-			r.status.RetryAt = nil
-			loaded = err == nil
-		}
+	for ctx.Err() == nil {
+		err := r.load(ctx)
 		if err == nil {
 			err = r.step(ctx)
 		}
@@ -132,19 +128,40 @@ func (r *Runner) Run(ctx context.Context) {
 	}
 }
 
+// load reads the status that was kept: without it a wish could be fulfilled twice.
+func (r *Runner) load(ctx context.Context) error {
+	if r.loaded {
+		return nil
+	}
+	status, err := r.Source.Status(ctx, r.Sink.Name())
+	if err != nil {
+		return err
+	}
+	r.status, r.loaded = status, true
+	r.status.RetryAt = nil
+	return nil
+}
+
 // step brings the sink one delivery further, or waits for the next.
 func (r *Runner) step(ctx context.Context) error {
 	wish, err := r.wished(ctx)
 	if err != nil {
 		return err
 	}
+	r.began = wish.ID
 	position, err := r.Sink.Position(ctx, r.Instance)
 	if err != nil {
 		return err
 	}
-	r.status.Position = position
-	if position == "" || wish.ID != "" {
+	if position == "" {
 		return r.replace(ctx, wish)
+	}
+	r.status.Position = position
+	if wish.ID != "" {
+		// Until the graph is whole, the wish waits and the changes go on.
+		if err := r.replace(ctx, wish); !errors.Is(err, ErrNotWhole) {
+			return err
+		}
 	}
 	window, err := r.Sink.Window(ctx, r.Instance)
 	if err != nil {
@@ -163,6 +180,7 @@ func (r *Runner) step(ctx context.Context) error {
 		return err
 	}
 	if len(batch.Changes) == 0 {
+		r.status.Position = batch.Position // it holds all up to there
 		r.delivered()
 		r.set(ctx, Following, nil)
 		r.wait(ctx, r.Look)
@@ -173,7 +191,11 @@ func (r *Runner) step(ctx context.Context) error {
 		if !r.rest(ctx, window) {
 			return nil
 		}
-		if batch, err = r.Source.Next(ctx, position, r.Most); err != nil || ctx.Err() != nil {
+		batch, err = r.Source.Next(ctx, position, r.Most)
+		if errors.Is(err, ErrStale) || err == nil && len(batch.Changes) == 0 || ctx.Err() != nil {
+			return nil // seen to at the next step
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -198,7 +220,6 @@ func (r *Runner) replace(ctx context.Context, wish Wish) error {
 		return err
 	}
 	r.set(ctx, Replacing, nil)
-	r.began = wish.ID
 	start := time.Now()
 	if err := r.Sink.Replace(ctx, r.Instance, snapshot, wish.Force); err != nil {
 		return err
@@ -221,14 +242,22 @@ func (r *Runner) wished(ctx context.Context) (Wish, error) {
 	return wish, nil
 }
 
-// set keeps the status. That it cannot be kept holds nothing up.
+// set keeps the status. That it cannot be kept holds nothing up. While one attempt
+// after another fails, the error stays, and so does since when.
 func (r *Runner) set(ctx context.Context, state State, why error) {
-	if r.status.State != state {
+	if !r.loaded {
+		return
+	}
+	again := r.failing > 0 && (state == Replacing || state == Retrying && r.status.State == Replacing)
+	if r.status.State != state && !again {
 		r.status.Since = time.Now().UTC()
 	}
-	r.status.State, r.status.Error = state, ""
-	if why != nil {
+	r.status.State = state
+	switch {
+	case why != nil:
 		r.status.Error = why.Error()
+	case !again:
+		r.status.Error = ""
 	}
 	if err := r.Source.Report(ctx, r.Sink.Name(), r.status); err != nil && ctx.Err() == nil {
 		r.Log.Warn("the state of a sink could not be kept", "err", err)
