@@ -7,10 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/oktasync/oktasync/sync/j1ql"
 	"github.com/oktasync/oktasync/sync/sink/sqldb"
@@ -26,7 +26,7 @@ type queryCmd struct {
 	Limit    int               `default:"250" help:"Rows of a page, of a query without LIMIT, 1 to 10,000."`
 	All      bool              `help:"All pages."`
 	Cursor   string            `help:"The page that an earlier answer told of."`
-	Param    map[string]string `help:"Value of $${name} in the query: a text, or JSON as 5, true or [\"a\",\"b\"]."`
+	Param    map[string]string `mapsep:"none" help:"Value of $${name} in the query: a text, or JSON as 5, true or [\"a\",\"b\"]."`
 }
 
 // Run asks a database that a service writes, while it runs or not.
@@ -72,15 +72,16 @@ func (cmd *queryCmd) Run(ctx context.Context, w world) error {
 		}
 		rows, _ := answer.Data.([]any)
 		more, _ := next.Data.([]any)
-		if next.Version != answer.Version {
-			next.Warnings = append(next.Warnings, "the graph changed between two pages: some rows may be missing or come twice")
-		}
+		next.Warnings = merged(answer.Warnings, next.Warnings)
 		next.Data = append(rows, more...)
 		next.Columns = merged(answer.Columns, next.Columns)
 		answer = next
 	}
 	for _, warning := range answer.Warnings {
 		fmt.Fprintln(w.stderr, "Warning:", warning)
+	}
+	if answer.LastChange != nil && cmd.Output == "table" {
+		fmt.Fprintf(w.stderr, "The graph last changed at %s.\n", answer.LastChange.Format(time.RFC3339))
 	}
 	if answer.Cursor != "" {
 		fmt.Fprintf(w.stderr, "There are more rows: --all, or --cursor %s\n", answer.Cursor)
@@ -115,7 +116,7 @@ func onlyInstance(ctx context.Context, db *sqldb.DB) (string, error) {
 	return ids[0], nil
 }
 
-// parameters takes a value for JSON if it can be, but for objects.
+// parameters takes a value for JSON if it is.
 func parameters(texts map[string]string) map[string]any {
 	all := make(map[string]any, len(texts))
 	for name, text := range texts {
@@ -243,8 +244,6 @@ func cell(v any) string {
 			return ""
 		}
 		return v.ID
-	case map[string]any:
-		return strings.Join(slices.Sorted(maps.Keys(v)), " ")
 	}
 	b, err := json.Marshal(v)
 	if err != nil {

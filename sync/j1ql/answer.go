@@ -63,16 +63,20 @@ type Tree struct {
 
 // Page says which rows of a query's answer are asked for.
 type Page struct {
-	Skip, Rows int // Rows is one more than are shown, to see whether there are more
-	Last       bool
+	Skip, Rows int       // Rows is one more than are shown, to see whether there are more
+	Last       bool      // there is no next page
+	Now        time.Time // what date.now is, on all pages
 	offset     int
 	hash       string
+	version    string // of the page before; "" for the first
 }
 
 // cursor is where the next page begins.
 type cursor struct {
-	Offset int    `json:"o"`
-	Hash   string `json:"q"`
+	Offset  int    `json:"o"`
+	Hash    string `json:"q"`
+	Now     int64  `json:"t"`
+	Version string `json:"v"`
 }
 
 // PageOf returns the page that the request asks for.
@@ -82,14 +86,14 @@ func PageOf(r Request, q *Query) (Page, error) {
 		return Page{}, fmt.Errorf("parameters: %w", err)
 	}
 	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %s", r.Instance, r.Query, params))
-	p := Page{hash: base64.RawURLEncoding.EncodeToString(sum[:9])}
+	p := Page{Now: time.Now(), hash: base64.RawURLEncoding.EncodeToString(sum[:9])}
 	if r.Cursor != "" {
 		var c cursor
 		b, err := base64.RawURLEncoding.DecodeString(r.Cursor)
 		if err != nil || json.Unmarshal(b, &c) != nil || c.Hash != p.hash || c.Offset < 0 || c.Offset > 1<<40 {
 			return Page{}, ErrCursor
 		}
-		p.offset = c.Offset
+		p.offset, p.version, p.Now = c.Offset, c.Version, time.UnixMilli(c.Now)
 	}
 	if q.Return != nil && q.Return.Tree {
 		p.Rows, p.Last = MaxRows+1, true // SKIP and LIMIT would break it
@@ -109,14 +113,18 @@ func PageOf(r Request, q *Query) (Page, error) {
 }
 
 // Answer makes an answer of the rows that the statement gave.
-func (st Statement) Answer(rows [][]*string, p Page) (Answer, error) {
-	a := Answer{Type: st.Type, Warnings: st.Warnings}
+// version is that of the graph.
+func (st Statement) Answer(rows [][]*string, p Page, version string) (Answer, error) {
+	a := Answer{Type: st.Type, Warnings: st.Warnings, Version: version}
+	if p.version != "" && p.version != version {
+		a.Warnings = append(a.Warnings, "the graph changed since the page before: rows may be missing or come twice")
+	}
 	if st.Type == "tree" && len(rows) > MaxRows {
 		return a, fmt.Errorf("%w: more than %d objects", ErrTooLarge, MaxRows)
 	}
 	if !p.Last && len(rows) == p.Rows {
 		rows = rows[:p.Rows-1]
-		next, err := json.Marshal(cursor{p.offset + len(rows), p.hash})
+		next, err := json.Marshal(cursor{p.offset + len(rows), p.hash, p.Now.UnixMilli(), version})
 		if err != nil {
 			return a, err
 		}
@@ -124,6 +132,10 @@ func (st Statement) Answer(rows [][]*string, p Page) (Answer, error) {
 	}
 	data := make([]any, 0, len(rows))
 	tree := Tree{Vertices: []Element{}, Edges: []Element{}}
+	named := map[string]bool{}
+	for _, col := range st.Columns {
+		named[col.Name] = true
+	}
 	all := map[string]bool{} // columns that come from all properties of an object
 	for _, row := range rows {
 		cells, err := st.Cells(row)
@@ -153,7 +165,9 @@ func (st Statement) Answer(rows [][]*string, p Page) (Answer, error) {
 			case element != nil:
 				for name, v := range element.all() {
 					name = col.Name[:len(col.Name)-1] + name
-					all[name], shown[name] = true, v
+					if !named[name] { // a column of that name comes first
+						all[name], shown[name] = true, v
+					}
 				}
 			}
 		}

@@ -11,7 +11,7 @@ import (
 // parameter may be a text, a number, a boolean, nil (undefined), or a list of
 // these. Its errors are *Error.
 func Bind(q *Query, params map[string]any, now time.Time) (*Query, error) {
-	b := binder{params, now}
+	b := &binder{params: params, now: now}
 	bound := *q
 	var err error
 	if bound.Start.Filter, err = b.filter(q.Start.Filter); err != nil {
@@ -27,9 +27,10 @@ func Bind(q *Query, params map[string]any, now time.Time) (*Query, error) {
 type binder struct {
 	params map[string]any
 	now    time.Time
+	values int // so far
 }
 
-func (b binder) steps(steps []Step) ([]Step, error) {
+func (b *binder) steps(steps []Step) ([]Step, error) {
 	bound := make([]Step, len(steps))
 	for i, s := range steps {
 		var err error
@@ -49,7 +50,7 @@ func (b binder) steps(steps []Step) ([]Step, error) {
 	return bound, nil
 }
 
-func (b binder) filter(f *Filter) (*Filter, error) {
+func (b *binder) filter(f *Filter) (*Filter, error) {
 	if f == nil {
 		return nil, nil
 	}
@@ -84,6 +85,9 @@ func (b binder) filter(f *Filter) (*Filter, error) {
 		}
 		c.Values = append(c.Values, values...)
 	}
+	if b.values += len(c.Values); b.values > maxAll {
+		return nil, errorAt(c.Pos, "the query compares with more than %d values", maxAll)
+	}
 	if len(c.Values) > maxValues {
 		return nil, errorAt(c.Pos, "the list has %d values; at most %d can be", len(c.Values), maxValues)
 	}
@@ -91,7 +95,7 @@ func (b binder) filter(f *Filter) (*Filter, error) {
 	return &bound, nil
 }
 
-func (b binder) value(v Value, kind OpKind) ([]Value, error) {
+func (b *binder) value(v Value, kind OpKind) ([]Value, error) {
 	switch v.Kind {
 	case Date:
 		at := v.Time.At

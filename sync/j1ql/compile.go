@@ -32,7 +32,7 @@ type Statement struct {
 	Warnings []string // about names that nothing in the graph has
 }
 
-// StatementColumn is a column of the answer. A value takes one column of a row: its
+// StatementColumn is a column of the answer; a row may have more behind the last. A value takes one column of a row: its
 // JSON as a text, or NULL. An object takes seven: key, type, classes (JSON, or of a
 // relationship the class as it is), properties (JSON), from and to (NULL of an
 // entity), and 1 if it is a relationship; all NULL if it is absent.
@@ -49,9 +49,11 @@ const objectWidth = 7
 // instance: its rows after the first skip ones, at most limit.
 func Compile(q *Query, d Dialect, schema Schema, instance string, skip, limit int) (st Statement, err error) {
 	defer func() {
-		if e, ok := recover().(*Error); ok {
-			err = e
-		} else if r := recover(); r != nil {
+		switch r := recover().(type) {
+		case nil:
+		case *Error:
+			err = r
+		default:
 			panic(r)
 		}
 	}()
@@ -59,6 +61,10 @@ func Compile(q *Query, d Dialect, schema Schema, instance string, skip, limit in
 	c.instance = c.bind(instance)
 	c.query(q, skip, limit)
 	st = Statement{Type: c.typ, Columns: c.columns, Warnings: c.warnings}
+	if d == SQLite {
+		// All is done before the first row: between rows nobody could end it.
+		c.final = "SELECT *, count(*) OVER () FROM (" + c.final + ")"
+	}
 	st.SQL, st.Args = used(c.sql(), c.args)
 	return st, nil
 }
@@ -113,7 +119,7 @@ func (c *compiler) fail(pos Pos, format string, args ...any) {
 	panic(&Error{Pos: pos, Message: fmt.Sprintf(format, args...)})
 }
 
-// bind returns the parameter of a text; the same one for the same text.
+// bind returns the parameter of a text or a number; the same one for the same value.
 func (c *compiler) bind(v any) string {
 	if c.numbers == nil {
 		c.numbers = map[any]string{}
@@ -202,13 +208,13 @@ func (c *compiler) warnUnknown(name string, class bool) {
 }
 
 // match is the condition that the entity n matches a node. It remembers what
-// the node may be bound to.
-func (c *compiler) match(node Node, n string) string {
+// the node may be bound to. first tells that n is not found by its key yet.
+func (c *compiler) match(node Node, n string, first bool) string {
 	var all []string
 	kinds := c.matching(node)
 	switch {
 	case kinds != nil:
-		all = append(all, c.ofKinds(kinds, n, node.Filter != nil && filterCost(*node.Filter) == 0))
+		all = append(all, c.ofKinds(kinds, n, first && node.Filter != nil && c.findable(*node.Filter, kinds)))
 	case !node.All:
 		all = append(all, c.hasText(n, node.Text))
 	}
@@ -217,7 +223,7 @@ func (c *compiler) match(node Node, n string) string {
 	}
 	if node.Filter != nil {
 		all = append(all, c.filter(*node.Filter, func(Property) operand {
-			return operand{table: n, kinds: kinds}
+			return operand{table: n, kinds: kinds, first: first}
 		}))
 	}
 	if len(all) == 0 {
@@ -281,7 +287,7 @@ func (c *compiler) filter(f Filter, of func(Property) operand) string {
 		for i, part := range parts {
 			conditions[i] = c.filter(part, of)
 		}
-		return "(" + strings.Join(conditions, with) + ")"
+		return balanced(conditions, with)
 	}
 	switch {
 	case len(f.And) > 0:
@@ -297,6 +303,7 @@ type operand struct {
 	table string
 	kinds []Kind // nil: any
 	edge  bool
+	first bool // an index is to find it by what is compared
 }
 
 // value is a property in SQL.
@@ -372,18 +379,55 @@ func (c *compiler) comparison(cmp Comparison, of func(Property) operand) string 
 		if cmp.All {
 			with = " AND "
 		}
-		condition = strings.Join(tests, with)
+		condition = balanced(tests, with)
 	}
 	if cmp.Op.Not {
 		return "NOT COALESCE((" + condition + "), FALSE)"
 	}
 	condition = "COALESCE((" + condition + "), FALSE)"
-	if cmp.Op.Kind == Equal && len(cmp.Values) == 1 && cmp.Values[0].Kind == Text && v.column != "" && !v.list {
-		if found := c.d.found(v.column, v.name, c.bind(cmp.Values[0].Text)); found != "" {
-			condition = "(" + found + " AND " + condition + ")" // found by an index, which must not be hidden from it
+	if o := of(cmp.Property); o.first && equalsTexts(cmp) {
+		params := make([]string, len(cmp.Values))
+		for i, v := range cmp.Values {
+			params[i] = c.bind(v.Text)
+		}
+		switch {
+		case v.text != "": // it says it all
+			return fmt.Sprintf("%s IN (%s)", v.text, list(params))
+		case v.column != "" && !v.list:
+			if found := c.d.found(v.column, v.name, params); found != "" {
+				condition = "(" + found + " AND " + condition + ")" // found by an index, which must not be hidden from it
+			}
 		}
 	}
 	return condition
+}
+
+// equalsTexts tells whether a comparison is with one of some texts.
+func equalsTexts(cmp Comparison) bool {
+	return cmp.Op == Op{Kind: Equal} && cmp.Other == nil && (len(cmp.Values) == 1 || !cmp.All) &&
+		!slices.ContainsFunc(cmp.Values, func(v Value) bool { return v.Kind != Text })
+}
+
+// findable tells whether an index finds what a condition lets pass.
+func (c *compiler) findable(f Filter, kinds []Kind) bool {
+	if len(f.And) > 0 {
+		return slices.ContainsFunc(f.And, func(part Filter) bool { return c.findable(part, kinds) })
+	}
+	if f.Compare == nil || !equalsTexts(*f.Compare) {
+		return false
+	}
+	name := f.Compare.Property.Name
+	return name == "_key" || name == "_id" || slices.Contains(Indexed, name) && !c.mayBeList(name, kinds)
+}
+
+// balanced joins conditions so that they nest no deeper than need be: databases
+// bound the depth.
+func balanced(conditions []string, with string) string {
+	if len(conditions) == 1 {
+		return conditions[0]
+	}
+	half := len(conditions) / 2
+	return "(" + balanced(conditions[:half], with) + with + balanced(conditions[half:], with) + ")"
 }
 
 // test is the condition that a positive operator holds for a value.

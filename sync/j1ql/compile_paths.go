@@ -14,7 +14,7 @@ type joins struct {
 func (c *compiler) paths(r route) joins {
 	node, negations := r.node(r.pivot)
 	n := c.operand(node.Binding).table
-	j := joins{from: "entities " + n, where: []string{c.reached(node, negations, n)}, near: n + ".key"}
+	j := joins{from: "entities " + n, where: []string{c.first(node, negations, n)}, near: n + ".key"}
 	for i := r.pivot; i > 0; i-- {
 		left, kept := r.node(i - 1)
 		c.join(&j, r.chain[i-1].step.That, left, kept, true)

@@ -163,7 +163,12 @@ func filterCost(f Filter) int {
 // reached is the condition that the entity n is one that a node matches and no
 // negation takes away.
 func (c *compiler) reached(node Node, negations []*That, n string) string {
-	return fmt.Sprintf("%s.instance = %s AND %s%s", n, c.instance, c.match(node, n), c.negated(negations, n+".key"))
+	return fmt.Sprintf("%s.instance = %s AND %s%s", n, c.instance, c.match(node, n, false), c.negated(negations, n+".key"))
+}
+
+// first is the same of the node at the pivot, which is found by what it matches.
+func (c *compiler) first(node Node, negations []*That, n string) string {
+	return fmt.Sprintf("%s.instance = %s AND %s%s", n, c.instance, c.match(node, n, true), c.negated(negations, n+".key"))
 }
 
 // negated are the conditions, each with AND before it, that an entity has none of
@@ -172,7 +177,7 @@ func (c *compiler) negated(negations []*That, key string) string {
 	var b strings.Builder
 	for _, t := range negations {
 		m := c.name("m")
-		match := c.match(t.Node, m)
+		match := c.match(t.Node, m, false)
 		for _, ends := range [][2]string{{"from_key", "to_key"}, {"to_key", "from_key"}} {
 			r := c.name("r")
 			fmt.Fprintf(&b, "\n AND NOT EXISTS (SELECT 1 FROM relationships %s JOIN entities %s ON %s.instance = %s AND %s.key = %s.%s WHERE %s.instance = %s AND %s.%s = %s%s AND %s)",

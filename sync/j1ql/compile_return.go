@@ -96,7 +96,7 @@ func (c *compiler) answerTable(q *Query, from string, skip, limit int) {
 	if len(base) == 0 { // the columns are all constant
 		base = []string{"1 AS one"}
 	}
-	rows := fmt.Sprintf("(SELECT %s FROM %s)", list(base), from)
+	rows := fmt.Sprintf("(SELECT %s FROM %s%s)", list(base), from, c.barrier())
 	if grouped {
 		by := ""
 		if len(group) > 0 {
@@ -140,10 +140,19 @@ func (c *compiler) aggregated(e Expr, base, sums *[]string) string {
 	})
 }
 
+// barrier keeps a database from dissolving a subquery: PostgreSQL would write its
+// columns wherever they are spoken of, and SQLite joins no more than 64 tables.
+func (c *compiler) barrier() string {
+	if c.d == SQLite {
+		return " LIMIT -1"
+	}
+	return " OFFSET 0"
+}
+
 // once has a value in SQL spoken of several times without being written so often.
 func (c *compiler) once(value string, use func(v string) string) string {
 	x := c.name("x")
-	return fmt.Sprintf("(SELECT %s FROM (SELECT %s AS v) %s)", use(x+".v"), value, x)
+	return fmt.Sprintf("(SELECT %s FROM (SELECT %s AS v%s) %s)", use(x+".v"), value, c.barrier(), x)
 }
 
 // expr compiles an expression to a JSON value, NULL if absent. aggregate compiles
@@ -192,6 +201,9 @@ func (c *compiler) absent() string {
 }
 
 func (c *compiler) arithmetic(op byte, l, r string) string {
+	if c.d == PostgreSQL {
+		return c.guarded(op, l, r)
+	}
 	switch op {
 	case '/':
 		return fmt.Sprintf("%s / NULLIF(%s, 0)", l, r)
@@ -203,6 +215,27 @@ func (c *compiler) arithmetic(op byte, l, r string) string {
 		})
 	}
 	return fmt.Sprintf("%s %c %s", l, op, r)
+}
+
+// guarded is arithmetic for PostgreSQL, to which what overflows is an error.
+func (c *compiler) guarded(op byte, l, r string) string {
+	return c.once(l, func(l string) string {
+		return c.once(r, func(r string) string {
+			size := func(sign string) string { // of a product or quotient, in digits
+				return fmt.Sprintf("abs(log(abs(%s)) %s log(abs(%s))) < 307", l, sign, r)
+			}
+			switch op {
+			case '*':
+				return fmt.Sprintf("CASE WHEN %s = 0 OR %s = 0 THEN %s * 0 + %s * 0 WHEN %s THEN %s * %s END", l, r, l, r, size("+"), l, r)
+			case '/':
+				return fmt.Sprintf("CASE WHEN %s = 0 THEN NULL WHEN %s = 0 THEN %s / %s WHEN %s THEN %s / %s END", r, l, l, r, size("-"), l, r)
+			case '^':
+				return fmt.Sprintf("CASE WHEN %s < 0 AND %s <> floor(%s) OR %s = 0 AND %s < 0 THEN NULL WHEN %s = 0 OR abs(%s) = 1 THEN power(%s, %s) WHEN abs(%s) < 1e300 AND abs(log(abs(%s)) * %s) < 307 THEN power(%s, %s) END",
+					l, r, r, l, r, l, l, l, r, r, l, r, l, r)
+			}
+			return fmt.Sprintf("CASE WHEN abs(%s) < 1e307 AND abs(%s) < 1e307 THEN %s %c %s END", l, r, l, op, r)
+		})
+	})
 }
 
 func (c *compiler) math(function, x string) string {
@@ -258,5 +291,5 @@ func (c *compiler) merged(n int, v string) string {
 		return fmt.Sprintf("SELECT %d AS a, j.id AS o, CASE WHEN j.type IN ('true', 'false') THEN j.type ELSE json_quote(j.value) END AS v FROM json_each(%s) j WHERE j.type <> 'null'", n, v)
 	}
 	table, _ := c.d.elements(x+".v", "j")
-	return fmt.Sprintf("SELECT %d AS a, row_number() OVER () AS o, j.v AS v FROM (SELECT %s AS v) %s CROSS JOIN LATERAL %s WHERE jsonb_typeof(j.v) <> 'null'", n, v, x, table)
+	return fmt.Sprintf("SELECT %d AS a, row_number() OVER () AS o, j.v AS v FROM (SELECT %s AS v OFFSET 0) %s CROSS JOIN LATERAL %s WHERE jsonb_typeof(j.v) <> 'null'", n, v, x, table)
 }

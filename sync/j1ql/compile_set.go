@@ -1,6 +1,9 @@
 package j1ql
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // maxWeight is up to where sets are compiled for SQLite, which expands a common table
 // wherever it is named: beyond, the set is that of the ends of paths.
@@ -12,6 +15,9 @@ func (r route) weight() int {
 	sum := 0
 	for _, l := range r.chain {
 		if n += 2; l.step.Optional != nil {
+			if slices.ContainsFunc(l.step.Optional.Steps, func(s Step) bool { return s.Optional != nil }) {
+				return maxWeight
+			}
 			n = 2*n + 4*len(l.step.Optional.Steps)
 		}
 		if sum += 2 * n; sum > maxWeight {
@@ -29,7 +35,7 @@ func (c *compiler) set(r route, selected Binding) string {
 	nodes := make([]string, len(r.chain)+1) // tables of keys: node i is what link i-1 reaches
 	steps := make([]string, len(r.chain))
 	node, negations := r.node(r.pivot)
-	first := fmt.Sprintf("SELECT n.key AS k FROM entities n WHERE %s", c.reached(node, negations, "n"))
+	first := fmt.Sprintf("SELECT n.key AS k FROM entities n WHERE %s", c.first(node, negations, "n"))
 	if len(r.chain) == 0 {
 		return first
 	}
@@ -43,21 +49,41 @@ func (c *compiler) set(r route, selected Binding) string {
 		steps[i] = c.related(nodes[i], r.chain[i])
 		nodes[i+1] = c.table("f", "SELECT DISTINCT dst AS k FROM "+steps[i])
 	}
-	// Of what was reached, what leads on to both ends.
+	// Of what was reached, what leads on to both ends. All of the last step leads to
+	// the right end, and all of the first to the left one.
 	at := r.at(selected)
 	right := nodes[len(r.chain)]
 	for i := len(steps) - 1; i >= at; i-- {
-		right = c.table("f", fmt.Sprintf("SELECT DISTINCT src AS k FROM %s WHERE dst IN (SELECT k FROM %s)", steps[i], right))
+		which := ""
+		if i < len(steps)-1 {
+			which = c.within("dst", right)
+		}
+		right = c.table("f", "SELECT DISTINCT src AS k FROM "+steps[i]+which)
 	}
 	left := nodes[0]
 	for i := range at {
-		left = c.table("f", fmt.Sprintf("SELECT DISTINCT dst AS k FROM %s WHERE src IN (SELECT k FROM %s)", steps[i], left))
+		which := ""
+		if i > 0 {
+			which = c.within("src", left)
+		}
+		left = c.table("f", "SELECT DISTINCT dst AS k FROM "+steps[i]+which)
 	}
-	set := "SELECT k FROM " + left
-	if left != right {
-		set += " WHERE k IN (SELECT k FROM " + right + ")"
+	switch {
+	case at == 0 && len(steps) > 0:
+		return "SELECT k FROM " + right
+	case at == len(steps):
+		return "SELECT k FROM " + left
 	}
-	return set
+	return "SELECT k FROM " + left + c.within("k", right)
+}
+
+// within is the condition that a key is in a table. PostgreSQL takes it for
+// larger than it is, and is to hash it.
+func (c *compiler) within(key, table string) string {
+	if c.d == SQLite {
+		return fmt.Sprintf(" WHERE %s IN (SELECT k FROM %s)", key, table)
+	}
+	return fmt.Sprintf(" WHERE (%s IN (SELECT k FROM %s)) IS TRUE", key, table)
 }
 
 // pairs is the table of what one traversal connects, from the keys in a table.

@@ -16,7 +16,7 @@ const (
 )
 
 // Indexed are the properties by whose value the databases find an entity.
-var Indexed = []string{"email", "login", "displayName", "username", "name", "status", "id"}
+var Indexed = []string{"email", "login", "displayName", "username", "name", "id"}
 
 // param is the n-th parameter, from 1, as a text or a number.
 func (d Dialect) param(n int, number bool) string {
@@ -67,7 +67,7 @@ func (d Dialect) scalar(json string) element {
 // to speak of one. Null has a row, of the type null.
 func (d Dialect) elements(json, alias string) (table string, e element) {
 	if d == SQLite {
-		return fmt.Sprintf("json_each(%s) %s", json, alias), element{alias + ".type", alias + ".value"}
+		return fmt.Sprintf("json_each(CASE json_type(%s) WHEN 'object' THEN '[]' ELSE %s END) %s", json, json, alias), element{alias + ".type", alias + ".value"}
 	}
 	table = fmt.Sprintf("jsonb_array_elements(CASE jsonb_typeof(%s) WHEN 'array' THEN %s ELSE COALESCE(jsonb_build_array(%s), '[]') END) %s(v)",
 		json, json, json, alias)
@@ -159,17 +159,22 @@ func (d Dialect) property(column, name string, bind func(any) string) string {
 	return fmt.Sprintf("NULLIF(%s -> %s, 'null')", column, bind(name))
 }
 
-// found is a condition that an index finds by: the property is this text. It
-// does not tell whether it is a text.
-func (d Dialect) found(column, name, param string) string {
+// found is a condition that an index finds by: the property is one of these
+// texts. It does not tell whether it is a text.
+func (d Dialect) found(column, name string, params []string) string {
 	for _, known := range Indexed {
-		if name == known {
-			if d == SQLite {
-				return fmt.Sprintf("json_extract(%s, '$.%s') = %s", column, known, param)
-			}
-			// The index holds the beginning: a long text would not fit.
-			return fmt.Sprintf("left(%s ->> '%s', 256) = left(%s, 256) AND %s ->> '%s' = %s", column, known, param, column, known, param)
+		if name != known {
+			continue
 		}
+		if d == SQLite {
+			return fmt.Sprintf("json_extract(%s, '$.%s') IN (%s)", column, known, list(params))
+		}
+		// The index holds the beginning: a long text would not fit.
+		beginnings := make([]string, len(params))
+		for i, p := range params {
+			beginnings[i] = "left(" + p + ", 256)"
+		}
+		return fmt.Sprintf("left(%s ->> '%s', 256) IN (%s)", column, known, list(beginnings))
 	}
 	return ""
 }

@@ -16,10 +16,11 @@ import (
 const (
 	MaxText   = 32 << 10 // bytes
 	maxTokens = 10_000
-	maxDepth  = 100  // parentheses within each other
+	maxDepth  = 40   // parentheses within each other: databases bound the depth of expressions
 	maxSteps  = 30   // optional parts included: SQLite joins no more
-	maxWhole  = 50   // columns of whole objects, for the same reason
+	maxWhole  = 15   // columns of whole objects: each is a join more
 	maxValues = 1000 // of a list
+	maxAll    = 2000 // values of all lists, when parameters have their values
 	maxCols   = 100
 )
 
@@ -237,7 +238,7 @@ func readValue(g gValue, kind OpKind) (Value, error) {
 		v.Kind, v.Text = Regexp, *g.Regexp
 		v.Text, v.Fold = strings.CutSuffix(v.Text, "i")
 		v.Text = strings.ReplaceAll(v.Text[1:len(v.Text)-1], `\/`, `/`)
-		if _, err := regexp.Compile(v.Text); err != nil {
+		if _, err := regexp.Compile("(?:" + v.Text + ")"); err != nil { // as it is used
 			return v, errorAt(v.Pos, "this is no regular expression: %s", strings.TrimPrefix(err.Error(), "error parsing regexp: "))
 		}
 	case g.Number != nil:

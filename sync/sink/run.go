@@ -99,13 +99,13 @@ func (r *Runner) Run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		switch permanent := (permanentError{}); {
+		switch {
 		case err == nil:
 			r.failing = 0
 		case errors.Is(err, ErrNotWhole):
 			r.set(ctx, Waiting, nil)
 			r.wait(ctx, r.Look)
-		case errors.As(err, &permanent):
+		case IsPermanent(err):
 			r.status.Failures++
 			r.status.Fulfilled = cmp.Or(r.began, r.status.Fulfilled) // as well as it can be
 			r.set(ctx, Stopped, err)

@@ -105,6 +105,12 @@ func (e permanentError) Unwrap() error { return e.err }
 // asks for a snapshot, or the service is started again.
 func Permanent(err error) error { return permanentError{err} }
 
+// IsPermanent tells whether an error was marked by Permanent.
+func IsPermanent(err error) bool {
+	var permanent permanentError
+	return errors.As(err, &permanent)
+}
+
 // laterError is one that tells when to try again.
 type laterError struct {
 	err   error

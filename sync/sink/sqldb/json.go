@@ -15,7 +15,7 @@ import (
 
 // encode returns properties, or a mapping, as JSON.
 func encode(v any) (string, error) {
-	b, err := json.Marshal(v)
+	b, err := marshal(v)
 	if err != nil {
 		return "", err
 	}
@@ -24,11 +24,20 @@ func encode(v any) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		if b, err = json.Marshal(plain); err != nil {
+		if b, err = marshal(plain); err != nil {
 			return "", err
 		}
 	}
 	return string(b), nil
+}
+
+// marshal writes <, > and & as they are, as SQLite does.
+func marshal(v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(v)
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
 }
 
 // storable tells whether JSON holds no NUL, and of numbers only integers of at most

@@ -29,8 +29,9 @@ import (
 var migrations embed.FS
 
 const (
-	readers = 8 // connections that read
-	writers = 8 // connections that write; one for each instance that takes a snapshot
+	readers   = 8 // connections that read
+	writers   = 8 // connections that write, those that take snapshots included
+	snapshots = 4 // taken at once; others wait, and leave connections for changes
 
 	connectTimeout = 10 * time.Second
 	busyTimeout    = 10 * time.Second // for which SQLite waits for another process
@@ -46,7 +47,11 @@ type DB struct {
 	read     *sql.DB // of SQLite it can only read
 	write    *sql.DB // nil after OpenReadOnly; of SQLite a transaction takes the lock when it begins
 
-	merge sync.Mutex // held while SQLite's main database is written to, so that writers need not poll for its lock
+	writing   chan struct{} // one place, taken while SQLite's main database is written to, so that writers need not poll for its lock
+	replacing chan struct{} // a place for each snapshot that is taken
+
+	opening  sync.Mutex
+	migrated bool
 
 	mu    sync.Mutex
 	heads map[string]head // by instance
@@ -92,11 +97,31 @@ func open(ctx context.Context, target string, log *slog.Logger, synchronous stri
 	}
 	db.read.SetMaxOpenConns(readers)
 	db.write.SetMaxOpenConns(writers)
-	if err := db.migrate(ctx); err != nil {
-		db.Close()
-		return nil, fmt.Errorf("open %s: %w", db.name, classify(err))
+	limited, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	if err := db.ready(limited); err != nil {
+		if sink.IsPermanent(err) || !db.postgres || ctx.Err() != nil {
+			db.Close()
+			return nil, err
+		}
+		// It comes up later: until then nothing else must wait for it.
+		log.Warn("the database cannot be reached yet", "sink", db.name, "err", err)
 	}
 	return db, nil
+}
+
+// ready brings the tables up to date once the database can be reached.
+func (db *DB) ready(ctx context.Context) error {
+	db.opening.Lock()
+	defer db.opening.Unlock()
+	if db.migrated {
+		return nil
+	}
+	if err := db.migrate(ctx); err != nil {
+		return fmt.Errorf("open %s: %w", db.name, classify(err))
+	}
+	db.migrated = true
+	return nil
 }
 
 // OpenReadOnly opens a database for queries; another process may write to it.
@@ -121,6 +146,7 @@ func OpenReadOnly(ctx context.Context, target string) (*DB, error) {
 		}
 	}
 	db.read.SetMaxOpenConns(readers)
+	db.migrated = true // or not our business
 	if err := db.check(ctx); err != nil {
 		db.Close()
 		return nil, fmt.Errorf("open %s: %w", db.name, classify(err))
@@ -130,7 +156,7 @@ func OpenReadOnly(ctx context.Context, target string) (*DB, error) {
 
 // connect prepares the connections of PostgreSQL, or finds the path of SQLite.
 func connect(target string) (db *DB, path string, err error) {
-	db = &DB{name: target, heads: map[string]head{}, QueryTime: DefaultQueryTime, queries: make(chan struct{}, maxQueries)}
+	db = &DB{name: target, heads: map[string]head{}, QueryTime: DefaultQueryTime, queries: make(chan struct{}, maxQueries), writing: make(chan struct{}, 1), replacing: make(chan struct{}, snapshots)}
 	if path, ok := strings.CutPrefix(target, "sql:"); ok {
 		if path == "" || path == ":memory:" {
 			return nil, "", fmt.Errorf("%q names no file: write sql:PATH", target)

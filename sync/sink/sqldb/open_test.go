@@ -25,7 +25,13 @@ func TestNameHoldsNoSecret(t *testing.T) {
 		"postgres://me:secret@127.0.0.1:1/graph?sslmode=disable&connect_timeout=1":   "postgres://127.0.0.1:1/graph",
 		"postgresql://me:secret@127.0.0.1:1/graph?sslmode=disable&connect_timeout=1": "postgres://127.0.0.1:1/graph",
 	} {
-		_, err := sqldb.Open(t.Context(), target, quiet) // nobody listens there
+		db, err := sqldb.Open(t.Context(), target, quiet) // nobody listens there yet
+		if err != nil || db.Name() != want {
+			t.Errorf("%v", err)
+		} else {
+			db.Close()
+		}
+		_, err = sqldb.OpenReadOnly(t.Context(), target)
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") || isPermanent(err) {
 			t.Errorf("%v", err)
 		}

@@ -19,6 +19,9 @@ import (
 // DefaultQueryTime is how long a query may take.
 const DefaultQueryTime = 5 * time.Second
 
+// maxAnswer is how many bytes an answer may have.
+const maxAnswer = 64 << 20
+
 // maxQueries is how many queries run at once; others wait for their turn.
 const maxQueries = 4
 
@@ -68,15 +71,22 @@ func (db *DB) Query(ctx context.Context, r j1ql.Request) (j1ql.Answer, error) {
 	if err != nil {
 		return j1ql.Answer{}, err
 	}
-	if q, err = j1ql.Bind(q, r.Parameters, time.Now()); err != nil {
-		return j1ql.Answer{}, err
-	}
 	page, err := j1ql.PageOf(r, q)
 	if err != nil {
 		return j1ql.Answer{}, err
 	}
+	if q, err = j1ql.Bind(q, r.Parameters, page.Now); err != nil {
+		return j1ql.Answer{}, err
+	}
+	if err := take(ctx, db.queries); err != nil {
+		return j1ql.Answer{}, err
+	}
+	defer give(db.queries)
 	limited, cancel := context.WithTimeout(ctx, db.QueryTime)
 	defer cancel()
+	if err := db.ready(limited); err != nil {
+		return j1ql.Answer{}, err
+	}
 	answer, err := db.query(limited, r.Instance, q, page)
 	if err != nil && limited.Err() != nil && ctx.Err() == nil {
 		return j1ql.Answer{}, fmt.Errorf("%w: more than %s. Ask for less: filter the first entities, name classes in place of *, or follow fewer steps", j1ql.ErrTooSlow, db.QueryTime)
@@ -85,12 +95,6 @@ func (db *DB) Query(ctx context.Context, r j1ql.Request) (j1ql.Answer, error) {
 }
 
 func (db *DB) query(ctx context.Context, instance string, q *j1ql.Query, page j1ql.Page) (j1ql.Answer, error) {
-	select {
-	case db.queries <- struct{}{}:
-		defer func() { <-db.queries }()
-	case <-ctx.Done():
-		return j1ql.Answer{}, ctx.Err()
-	}
 	var none j1ql.Answer
 	tx, err := db.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true, Isolation: db.snapshotIsolation()})
 	if err != nil {
@@ -121,9 +125,8 @@ func (db *DB) query(ctx context.Context, instance string, q *j1ql.Query, page j1
 	if db.ran != nil {
 		db.ran(statement, rows)
 	}
-	answer, err := statement.Answer(rows, page)
-	answer.Version = version
-	if lastChange.Valid {
+	answer, err := statement.Answer(rows, page, version)
+	if lastChange.Int64 > 0 {
 		at := time.UnixMilli(lastChange.Int64).UTC()
 		answer.LastChange = &at
 	}
@@ -214,6 +217,7 @@ func readRows(ctx context.Context, tx *sql.Tx, st j1ql.Statement) ([][]*string, 
 		return nil, err
 	}
 	var all [][]*string
+	size := 0
 	for rows.Next() {
 		row := make([]*string, len(columns))
 		into := make([]any, len(columns))
@@ -224,6 +228,17 @@ func readRows(ctx context.Context, tx *sql.Tx, st j1ql.Statement) ([][]*string, 
 			return nil, err
 		}
 		all = append(all, row)
+		if err := ctx.Err(); err != nil {
+			return nil, err // SQLite does not look between rows
+		}
+		for _, cell := range row {
+			if cell != nil {
+				size += len(*cell)
+			}
+		}
+		if size > maxAnswer {
+			return nil, fmt.Errorf("%w: more than %d MB", j1ql.ErrTooLarge, maxAnswer>>20)
+		}
 	}
 	return all, rows.Err()
 }

@@ -26,6 +26,10 @@ func (db *DB) Replace(ctx context.Context, in sink.Instance, s sink.Snapshot, fo
 }
 
 func (db *DB) replace(ctx context.Context, in sink.Instance, s sink.Snapshot, force bool) error {
+	if err := take(ctx, db.replacing); err != nil {
+		return err
+	}
+	defer give(db.replacing)
 	from, err := db.head(ctx, in.ID)
 	if err != nil {
 		return err
@@ -73,7 +77,7 @@ func (db *DB) replace(ctx context.Context, in sink.Instance, s sink.Snapshot, fo
 		return err
 	}
 	db.setHead(in.ID, to)
-	if err := db.analyze(ctx); err != nil && ctx.Err() == nil {
+	if err := db.analyze(ctx, conn); err != nil && ctx.Err() == nil {
 		db.log.Warn("the statistics of the database were not renewed: queries may be slow", "err", err)
 	}
 	return nil
@@ -240,18 +244,15 @@ func merge(t table, name string) string {
 }
 
 // analyze renews what the database knows of its tables to plan queries.
-func (db *DB) analyze(ctx context.Context) error {
+func (db *DB) analyze(ctx context.Context, conn *sql.Conn) error {
 	if db.postgres {
-		_, err := db.write.ExecContext(ctx, "ANALYZE entities, relationships")
+		_, err := conn.ExecContext(ctx, "ANALYZE entities, relationships")
 		return err
 	}
-	db.merge.Lock()
-	defer db.merge.Unlock()
-	conn, err := db.write.Conn(ctx)
-	if err != nil {
+	if err := take(ctx, db.writing); err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer give(db.writing)
 	for _, do := range []string{"PRAGMA analysis_limit = 1000", "ANALYZE main"} {
 		if _, err := conn.ExecContext(ctx, do); err != nil {
 			return err

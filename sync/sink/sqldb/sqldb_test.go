@@ -1,6 +1,7 @@
 package sqldb_test
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sync/errgroup"
 	"pgregory.net/rapid"
 
 	"github.com/oktasync/oktasync/sync/graph"
@@ -570,6 +572,40 @@ func TestWhatPostgresCannotHoldIsHeldAlike(t *testing.T) {
 		apply(t, db, acme, "2", gone(entity("a\x00b", nil), edge("e\x00", "", ""), edge("m\x00", "", ""))...)
 		if got := held(t, db, acme.ID); len(got) > 0 {
 			t.Errorf("left: %s", got)
+		}
+	})
+}
+
+// A PostgreSQL that is not there yet holds nothing else up, and is used once it is.
+func TestAPostgresThatIsAwayIsWaitedFor(t *testing.T) {
+	var log bytes.Buffer
+	db, err := sqldb.Open(t.Context(), "postgres://someone:hunter2@127.0.0.1:1/graph?sslmode=disable", slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	_, err = db.Position(t.Context(), sink.Instance{ID: "acme"})
+	if err == nil || sink.IsPermanent(err) || strings.Contains(err.Error()+log.String(), "hunter2") || !strings.Contains(log.String(), "cannot be reached yet") {
+		t.Errorf("error %v, log %s", err, log.String())
+	}
+}
+
+// More instances than there are connections take snapshots and changes at once.
+func TestManyInstancesTakeSnapshotsAtOnce(t *testing.T) {
+	sqldbtest.Each(t, func(t *testing.T, target string) {
+		db := open(t, target)
+		var group errgroup.Group
+		for i := range 20 {
+			in := sink.Instance{ID: fmt.Sprint("org", i)}
+			group.Go(func() error {
+				if err := db.Replace(t.Context(), in, sqldbtest.Org(5, uint64(i)), false); err != nil {
+					return err
+				}
+				return db.Apply(t.Context(), in, sink.Batch{Position: "e:2"})
+			})
+		}
+		if err := group.Wait(); err != nil {
+			t.Error(err)
 		}
 	})
 }

@@ -19,6 +19,9 @@ var errElsewhere = errors.New("another process delivered to the database meanwhi
 
 // Position implements sink.Sink.
 func (db *DB) Position(ctx context.Context, in sink.Instance) (string, error) {
+	if err := db.ready(ctx); err != nil {
+		return "", err
+	}
 	h, err := db.readHead(ctx, in.ID)
 	if err != nil {
 		return "", fmt.Errorf("%s: read the position: %w", db.name, classify(err))
@@ -61,6 +64,18 @@ func (h head) next(position string) head {
 	return head{position, max(time.Now().UnixMilli(), h.deliveredAt+1)}
 }
 
+// take takes one of the places, when one is free.
+func take(ctx context.Context, places chan struct{}) error {
+	select {
+	case places <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func give(places chan struct{}) { <-places }
+
 type beginner interface {
 	BeginTx(ctx context.Context, opts *sql.TxOptions) (*sql.Tx, error)
 }
@@ -68,8 +83,10 @@ type beginner interface {
 // transact runs a transaction that writes; on is the pool, or a connection of it.
 func (db *DB) transact(ctx context.Context, on beginner, do func(*sql.Tx) error) error {
 	if !db.postgres {
-		db.merge.Lock()
-		defer db.merge.Unlock()
+		if err := take(ctx, db.writing); err != nil {
+			return err
+		}
+		defer give(db.writing)
 	}
 	tx, err := on.BeginTx(ctx, nil)
 	if err != nil {
