@@ -110,7 +110,7 @@ func (d delivery) open(ctx context.Context, log *slog.Logger, stdout io.Writer) 
 			if rest == "" {
 				return s, usageError{fmt.Errorf("OKTASYNC_SINKS, sink %d: jsonl: needs a path, or - for standard output", i+1)}
 			}
-			made, err = jsonl.New(jsonl.Config{Path: rest, Stdout: stdout})
+			made, err = jsonl.New(jsonl.Config{Path: rest, Stdout: stdout, Log: log})
 		case "jupiterone":
 			if err := d.j1.validate(); err != nil {
 				return s, usageError{err}

@@ -405,6 +405,7 @@ func readLines(t *testing.T, path string) map[string]string {
 	objects, snapshot := map[string]string{}, map[string]string{}
 	for l := range strings.Lines(string(text)) {
 		var line struct {
+			File         string
 			Snapshot     string
 			Op           string
 			Entity       json.RawMessage
@@ -412,6 +413,9 @@ func readLines(t *testing.T, path string) map[string]string {
 		}
 		if err := json.Unmarshal([]byte(l), &line); err != nil {
 			t.Fatalf("line %s: %v", l, err)
+		}
+		if line.File != "" {
+			continue // the first
 		}
 		into := objects
 		switch line.Snapshot {

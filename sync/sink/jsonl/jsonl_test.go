@@ -8,6 +8,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -116,7 +117,7 @@ func TestAFailedSnapshotLeavesNothing(t *testing.T) {
 	if err := s.Replace(t.Context(), in, snapshot("e:1", created(many...), failure), false); !errors.Is(err, failure) {
 		t.Fatal(err)
 	}
-	if got := content(t, path); got != "" {
+	if got, err := os.ReadFile(path); err == nil && strings.Count(string(got), "\n") > 1 {
 		t.Errorf("%d bytes are left", len(got))
 	}
 	if position, err := s.Position(t.Context(), in); err != nil || position != "" {
@@ -142,19 +143,59 @@ func TestAHalfLineIsCutOff(t *testing.T) {
 		t.Fatal(err)
 	}
 	s = open(t, jsonl.Config{Path: path})
-	if got := content(t, path); got != whole {
-		t.Errorf("the file holds %q, want %q", got, whole)
-	}
 	if position, err := s.Position(t.Context(), in); err != nil || position != "e:1" {
 		t.Errorf("position %q, %v", position, err)
 	}
-	s.Close()
+	if got := content(t, path); got != whole {
+		t.Errorf("the file holds %q, want %q", got, whole)
+	}
+}
+
+// A file that is gone, while it is open or not, holds nothing of anybody.
+func TestAFileThatIsGoneHoldsNothing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "out.jsonl")
+	a, b := instance(), instance()
+	s := open(t, jsonl.Config{Path: path})
+	for _, in := range []sink.Instance{a, b} {
+		if err := s.Apply(t.Context(), in, sink.Batch{Changes: created("u1"), Position: "e:1"}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
+	if err := s.Apply(t.Context(), a, sink.Batch{Changes: created("u2"), Position: "e:2"}); err == nil {
+		t.Error("a change went to a file that nobody sees")
+	}
+	if position, err := s.Position(t.Context(), a); err != nil || position != "" {
+		t.Errorf("position %q, %v", position, err)
+	}
+	if err := s.Replace(t.Context(), a, snapshot("e:3", created("u1", "u2"), nil), false); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
 	s = open(t, jsonl.Config{Path: path})
-	if position, err := s.Position(t.Context(), in); err != nil || position != "" {
-		t.Errorf("of a file that is gone: position %q, %v", position, err)
+	for in, want := range map[*sink.Instance]string{&a: "e:3", &b: ""} {
+		if position, err := s.Position(t.Context(), *in); err != nil || position != want {
+			t.Errorf("after the snapshot of one of two: position %q, %v, want %q", position, err, want)
+		}
+	}
+}
+
+// Of two processes one writes, and the other waits.
+func TestOneProcessWritesToAFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "out.jsonl")
+	s, other := open(t, jsonl.Config{Path: path}), open(t, jsonl.Config{Path: path})
+	in := instance()
+	if err := s.Apply(t.Context(), in, sink.Batch{Changes: created("u1"), Position: "e:1"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.Position(t.Context(), in); err == nil || sink.IsPermanent(err) || !strings.Contains(err.Error(), "another process") {
+		t.Errorf("a second writer: %v", err)
+	}
+	s.Close()
+	if position, err := other.Position(t.Context(), in); err != nil || position != "e:1" {
+		t.Errorf("after the first has ended: %q, %v", position, err)
 	}
 }
 
@@ -168,6 +209,7 @@ func TestFullFilesAreSetAside(t *testing.T) {
 		}
 	}
 	files, err := filepath.Glob(filepath.Join(filepath.Dir(path), "*"))
+	files = slices.DeleteFunc(files, func(name string) bool { return strings.HasSuffix(name, ".lock") })
 	if err != nil || len(files) != 3 {
 		t.Fatalf("files %q, %v", files, err)
 	}
@@ -183,7 +225,7 @@ func TestFullFilesAreSetAside(t *testing.T) {
 
 func TestAFileThatCannotBeMadeIsSaid(t *testing.T) {
 	_, err := jsonl.New(jsonl.Config{Path: filepath.Join(t.TempDir(), "missing", "out.jsonl")})
-	if err == nil || !strings.Contains(err.Error(), "make the directory") {
+	if err == nil || !strings.Contains(err.Error(), "make it, or name another file") {
 		t.Errorf("error %v", err)
 	}
 }
