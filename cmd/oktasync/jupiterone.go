@@ -20,7 +20,7 @@ type j1 struct {
 	Window       time.Duration `name:"jupiterone-window" default:"60s" env:"OKTASYNC_JUPITERONE_WINDOW" help:"How long changes are collected before a job."`
 	LargeObjects int           `name:"jupiterone-large-objects" default:"50000" env:"OKTASYNC_JUPITERONE_LARGE_OBJECTS" help:"Above so many objects a graph is large."`
 	LargeEvery   time.Duration `name:"jupiterone-large-every" default:"5m" env:"OKTASYNC_JUPITERONE_LARGE_EVERY" help:"Of a large graph there is at most one job in this time."`
-	MaxDropRatio float64       `name:"jupiterone-max-drop-ratio" default:"0.2" env:"OKTASYNC_JUPITERONE_MAX_DROP_RATIO" help:"Share of the objects delivered before that a job may drop without being forced, above 0, at most 1."`
+	MaxDropRatio float64       `name:"jupiterone-max-drop-ratio" default:"0.2" env:"OKTASYNC_JUPITERONE_MAX_DROP_RATIO" help:"By which share of what was delivered before the graph may be smaller without being forced, above 0, at most 1."`
 	Partial      bool          `name:"jupiterone-partial" env:"OKTASYNC_JUPITERONE_PARTIAL" help:"Upload only what changed, with partialDatasets, between full jobs. Only after 'oktasync probe' said so."`
 }
 

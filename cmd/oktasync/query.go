@@ -80,9 +80,6 @@ func (cmd *queryCmd) Run(ctx context.Context, w world) error {
 	for _, warning := range answer.Warnings {
 		fmt.Fprintln(w.stderr, "Warning:", warning)
 	}
-	if answer.LastChange != nil && cmd.Output == "table" {
-		fmt.Fprintf(w.stderr, "The graph last changed at %s.\n", answer.LastChange.Format(time.RFC3339))
-	}
 	if answer.Cursor != "" {
 		fmt.Fprintf(w.stderr, "There are more rows: --all, or --cursor %s\n", answer.Cursor)
 	}
@@ -181,7 +178,11 @@ func write(w io.Writer, form string, a j1ql.Answer) error {
 	if err := out.Flush(); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(w, "(%d rows)\n", len(rows))
+	last := ""
+	if a.LastChange != nil {
+		last = "The graph last changed at " + a.LastChange.Format(time.RFC3339) + ".\n"
+	}
+	_, err := fmt.Fprintf(w, "(%d rows)\n%s", len(rows), last)
 	return err
 }
 

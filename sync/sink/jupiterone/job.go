@@ -18,8 +18,9 @@ const abortFor = 10 * time.Second
 
 // deliver uploads in one job, finalizes it, and waits for its end. Of the partial
 // types JupiterOne deletes nothing; if none is named it is a full job. The job is in
-// the state as long as it may be open. Before it there is no other: see settle.
-func (s *Sink) deliver(ctx context.Context, st *state, up *upload, partial []string) (job, error) {
+// the state as long as it may be open. Before it there is no other: see settle. free
+// lets another job begin: this one only waits from then on.
+func (s *Sink) deliver(ctx context.Context, st *state, up *upload, partial []string, free func()) (job, error) {
 	if up.entities.count()+up.relationships.count() == 0 {
 		return job{}, errors.New("a job without uploads would empty the scope, and is not begun")
 	}
@@ -50,6 +51,7 @@ func (s *Sink) deliver(ctx context.Context, st *state, up *upload, partial []str
 	if err := s.finalize(ctx, id, partial); err != nil {
 		return j, fail(err)
 	}
+	free()
 	if j, err = s.wait(ctx, id); err == nil {
 		err = failure(j)
 	}
@@ -101,9 +103,9 @@ func (s *Sink) uploadBatch(ctx context.Context, id string, l *list, batch sectio
 	if !ok {
 		size := fmt.Sprintf("%d bytes, %d compressed", batch.size, len(body))
 		if refused != nil {
-			return sink.Permanent(fmt.Errorf("%q has %s: JupiterOne takes it in no batch: make the object smaller in Okta: %w", key, size, refused))
+			return sink.Permanent(fmt.Errorf("%q has %s: JupiterOne takes it in no batch: make the object smaller in Okta: %w", shown(key), size, refused))
 		}
-		return sink.Permanent(fmt.Errorf("%q has %s, more than a batch of %d may have: raise the compressed size of batches (JupiterOne may refuse more), or make the object smaller in Okta", key, size, s.cfg.BatchGzip))
+		return sink.Permanent(fmt.Errorf("%q has %s, more than a batch of %d may have: raise the compressed size of batches (JupiterOne may refuse more), or make the object smaller in Okta", shown(key), size, s.cfg.BatchGzip))
 	}
 	if err := s.uploadBatch(ctx, id, l, a); err != nil {
 		return err
@@ -154,18 +156,19 @@ func (s *Sink) finalize(ctx context.Context, id string, partial []string) error 
 	return nil
 }
 
-// wait polls a job until its state is final.
+// wait polls a job until its state is final, also over failures that pass.
 func (s *Sink) wait(ctx context.Context, id string) (job, error) {
 	end := s.cfg.Now().Add(s.cfg.PollFor)
 	for every := s.cfg.PollMin; ; every = min(every*3/2, s.cfg.PollMax) {
 		j, err := s.api.job(ctx, id)
-		if err != nil {
+		over := !s.cfg.Now().Before(end)
+		if err != nil && (over || ctx.Err() != nil || answered(err, http.StatusNotFound) || sink.IsPermanent(classify(err))) {
 			return j, fmt.Errorf("poll: %w", err)
 		}
-		if j.final() {
+		if err == nil && j.final() {
 			return j, nil
 		}
-		if !s.cfg.Now().Before(end) {
+		if over {
 			return j, fmt.Errorf("the job is still %s after %s: it is waited for again before the next; if it never ends, ask JupiterOne's support to end it", j.Status, s.cfg.PollFor)
 		}
 		if err := s.cfg.Sleep(ctx, every); err != nil {

@@ -27,7 +27,7 @@ func leadsToPerson(r *graph.Relationship) bool { return r.Type == personEdge && 
 func entityJSON(e graph.Entity) ([]byte, error) {
 	p, err := uploadable(e.Properties, value)
 	if err != nil {
-		return nil, fmt.Errorf("entity %q: %w", e.Key, err)
+		return nil, fmt.Errorf("entity %q: %w", shown(e.Key), err)
 	}
 	e.Properties = p
 	if e.Class == nil {
@@ -40,7 +40,7 @@ func entityJSON(e graph.Entity) ([]byte, error) {
 func relationshipJSON(r graph.Relationship) ([]byte, error) {
 	p, err := uploadable(r.Properties, scalar)
 	if err != nil {
-		return nil, fmt.Errorf("relationship %q: %w", r.Key, err)
+		return nil, fmt.Errorf("relationship %q: %w", shown(r.Key), err)
 	}
 	r.Properties = p
 	return json.Marshal(r)
@@ -51,7 +51,7 @@ func relationshipJSON(r graph.Relationship) ([]byte, error) {
 func mapped(r graph.Relationship, person graph.Entity) (graph.Relationship, error) {
 	target, err := uploadable(person.Properties, value)
 	if err != nil {
-		return r, fmt.Errorf("entity %q: %w", person.Key, err)
+		return r, fmt.Errorf("entity %q: %w", shown(person.Key), err)
 	}
 	target["_class"], target["_type"], target["_key"] = "Person", person.Type, person.Key
 	target["email"] = first(person.Properties["email"])
@@ -189,4 +189,12 @@ func allTypes(seen ...[]string) []string {
 		}
 	}
 	return slices.Sorted(maps.Keys(all))
+}
+
+// shown is a key as errors show it: that of a Person holds a login.
+func shown(key string) string {
+	if i := strings.Index(key, "employee:"); i >= 0 {
+		return key[:i] + "employee:…"
+	}
+	return key
 }

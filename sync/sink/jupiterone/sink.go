@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/oktasync/oktasync/sync/graph"
@@ -80,14 +81,14 @@ func (s *Sink) replace(ctx context.Context, in sink.Instance, snapshot sink.Snap
 	if err != nil {
 		return err
 	}
+	if err := s.settle(ctx, st); err != nil {
+		return err
+	}
 	free, err := s.slot(ctx)
 	if err != nil {
 		return err
 	}
 	defer free()
-	if err := s.settle(ctx, st); err != nil {
-		return err
-	}
 	up, err := spool(ctx, snapshot, s.cfg.BatchBytes)
 	if err != nil {
 		return err
@@ -97,8 +98,11 @@ func (s *Sink) replace(ctx context.Context, in sink.Instance, snapshot sink.Snap
 		return err
 	}
 	st.Types = beside(append(st.Types, up.typeNames()...))
-	j, err := s.deliver(ctx, st, up, nil)
+	j, err := s.deliver(ctx, st, up, nil, free)
 	if err != nil {
+		if up.entities.count()+up.relationships.count() > s.cfg.LargeObjects && !sink.IsPermanent(classify(err)) {
+			err = sink.After(s.cfg.LargeEvery, err) // that the job failed makes it no smaller
+		}
 		return err
 	}
 	st.delivered(*st.Job, s.cfg.Now())
@@ -110,7 +114,7 @@ func (s *Sink) replace(ctx context.Context, in sink.Instance, snapshot sink.Snap
 func (s *Sink) slot(ctx context.Context) (free func(), err error) {
 	select {
 	case s.slots <- struct{}{}:
-		return func() { <-s.slots }, nil
+		return sync.OnceFunc(func() { <-s.slots }), nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -210,14 +214,14 @@ func (s *Sink) apply(ctx context.Context, in sink.Instance, b sink.Batch) error 
 	if err != nil {
 		return err
 	}
+	if err := s.settle(ctx, st); err != nil {
+		return err
+	}
 	free, err := s.slot(ctx)
 	if err != nil {
 		return err
 	}
 	defer free()
-	if err := s.settle(ctx, st); err != nil {
-		return err
-	}
 	up, err := d.upload(s.cfg.BatchBytes)
 	if err != nil {
 		return err
@@ -226,7 +230,7 @@ func (s *Sink) apply(ctx context.Context, in sink.Instance, b sink.Batch) error 
 	st.Types = beside(append(st.Types, up.typeNames()...))
 	j := job{}
 	if up.entities.count()+up.relationships.count() > 0 {
-		if j, err = s.deliver(ctx, st, up, allTypes(st.Types)); err != nil {
+		if j, err = s.deliver(ctx, st, up, allTypes(st.Types), free); err != nil {
 			return err
 		}
 		st.delivered(*st.Job, s.cfg.Now())

@@ -193,7 +193,8 @@ func TestAFaultAtAnyRequestPasses(t *testing.T) {
 	}
 }
 
-// A fault that stays longer than requests are repeated fails the job.
+// A fault that stays longer than requests are repeated fails the job; but once it is
+// finalized it is looked at until it ends.
 func TestAnOutageAtAnyRequestIsSurvived(t *testing.T) {
 	o, before := newOrg(7), newOrg(8)
 	for name, fault := range map[string]j1sim.Fault{"503": j1sim.Unavailable, "lost": j1sim.DropBefore, "done but lost": j1sim.DropAfter} {
@@ -202,15 +203,22 @@ func TestAnOutageAtAnyRequestIsSurvived(t *testing.T) {
 				r := newRig(t, j1sim.Config{}, oneAtATime)
 				r.deliver(before)
 				r.srv.Restart()
+				polling := false
 				r.srv.Inject(func(q j1sim.Request) j1sim.Fault {
 					if q.N > k && q.N <= k+25 {
+						polling = polling || q.N == k+1 && q.Kind == j1sim.JobStatus
 						return fault
 					}
 					return j1sim.None
 				})
 				err := r.replace(t.Context(), o)
-				if err == nil {
-					t.Fatalf("request %d: no error", k+1)
+				if (err == nil) != polling {
+					t.Fatalf("request %d, of a poll: %v, error %v", k+1, polling, err)
+				}
+				if polling {
+					r.check(o)
+					r.close()
+					continue
 				}
 				if permanent(err) || r.position() != "position 1" {
 					t.Fatalf("request %d: position %q, %v", k+1, r.position(), err)

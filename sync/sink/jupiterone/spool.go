@@ -91,7 +91,7 @@ const envelope = 32
 
 func (l *list) add(key string, object []byte) error {
 	if len(object)+envelope > l.batch {
-		return sink.Permanent(fmt.Errorf("%q of the %s has %d bytes, more than a batch of %d may have: raise the size of batches (JupiterOne may refuse more), or make the object smaller in Okta", key, l.name, len(object), l.batch))
+		return sink.Permanent(fmt.Errorf("%q of the %s has %d bytes, more than a batch of %d may have: raise the size of batches (JupiterOne may refuse more), or make the object smaller in Okta", shown(key), l.name, len(object), l.batch))
 	}
 	size := int64(len(object) + 2)
 	if n := len(l.cut); n == 0 || l.cut[n-1].size+size+envelope > int64(l.batch) {
@@ -399,7 +399,7 @@ func spool(ctx context.Context, s sink.Snapshot, batch int) (_ *upload, err erro
 		}
 		r, err := recordOf(c)
 		if err != nil {
-			return nil, sink.Permanent(fmt.Errorf("object %q of the snapshot: %w", c.Key(), err))
+			return nil, sink.Permanent(fmt.Errorf("object %q of the snapshot: %w", shown(c.Key()), err))
 		}
 		if len(r.body) > maxRecordField || len(r.key) > maxRecordField {
 			return nil, sink.Permanent(fmt.Errorf("object %.100q of the snapshot is too large: %d bytes", r.key, len(r.body)))
