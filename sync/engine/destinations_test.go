@@ -164,10 +164,8 @@ func TestDestinationsHoldTheGraph(t *testing.T) {
 		}
 	}
 	check("a full read")
-	calls := 0
 	j1.Inject(func(req j1sim.Request) j1sim.Fault {
-		calls++
-		return []j1sim.Fault{j1sim.None, j1sim.None, j1sim.TooMany, j1sim.None, j1sim.Unavailable, j1sim.None, j1sim.DropBefore, j1sim.None, j1sim.DropAfter, j1sim.None, j1sim.None}[calls%11]
+		return []j1sim.Fault{j1sim.None, j1sim.None, j1sim.TooMany, j1sim.None, j1sim.Unavailable, j1sim.None, j1sim.DropBefore, j1sim.None, j1sim.DropAfter, j1sim.None, j1sim.None}[req.N%11]
 	})
 	for i := range 5 {
 		sim.Mutate(200)

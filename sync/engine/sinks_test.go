@@ -352,12 +352,17 @@ func TestLinesOfAFileLeadToTheGraph(t *testing.T) {
 	server := durable(t)
 	sim := startSim(t, oktasim.Config{Seed: 74, Users: 20, Groups: 4, Apps: 3})
 	path := filepath.Join(t.TempDir(), "changes.jsonl")
+	var last *jsonl.Sink
 	open := func() *jsonl.Sink {
+		if last != nil {
+			last.Close() // with its process a lock ends
+		}
 		s, err := jsonl.New(jsonl.Config{Path: path})
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { s.Close() })
+		last = s
 		return s
 	}
 	r := startDelivering(t, server.URL, open())

@@ -1,3 +1,0 @@
-package j1qltest_test
-
-import _ "github.com/oktasync/oktasync/state/statetest/chaos" // the flag -chaos.histories
