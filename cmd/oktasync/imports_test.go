@@ -42,7 +42,7 @@ var mayImport = []struct {
 // onlyFrom names packages that tests and the demo need, and no one else.
 var onlyFrom = map[string][]string{
 	"sync/okta/oktasim":          {"cmd/oktasync", "cmd/killtest"},
-	"sync/j1ql/j1qltest/judge":         nil,
+	"sync/j1ql/j1qltest/judge":   nil,
 	"sync/sink/sqldb/sqldbtest":  nil,
 	"sync/sink/jupiterone/j1sim": nil,
 	"state/statetest":            nil,
