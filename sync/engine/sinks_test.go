@@ -302,12 +302,14 @@ func TestSinksGetASnapshotWhenTheChangesDoNotLeadOn(t *testing.T) {
 	r.halt()
 	raw := rawRedis(t, server.URL)
 	stream := "oktasync:{acme}:changes"
-	pipe := raw.Pipeline()
-	for range state.KeepChanges {
-		pipe.XAdd(t.Context(), addNothing(stream))
-	}
-	if _, err := pipe.Exec(t.Context()); err != nil {
-		t.Fatal(err)
+	for range state.KeepChanges / 1000 {
+		pipe := raw.Pipeline()
+		for range 1000 {
+			pipe.XAdd(t.Context(), addNothing(stream))
+		}
+		if _, err := pipe.Exec(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := raw.XTrimMaxLen(t.Context(), stream, state.KeepChanges).Err(); err != nil {
 		t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -203,15 +204,18 @@ func TestAnOutageAtAnyRequestIsSurvived(t *testing.T) {
 				r := newRig(t, j1sim.Config{}, oneAtATime)
 				r.deliver(before)
 				r.srv.Restart()
-				polling := false
+				var polled atomic.Bool
 				r.srv.Inject(func(q j1sim.Request) j1sim.Fault {
 					if q.N > k && q.N <= k+25 {
-						polling = polling || q.N == k+1 && q.Kind == j1sim.JobStatus
+						if q.N == k+1 && q.Kind == j1sim.JobStatus {
+							polled.Store(true)
+						}
 						return fault
 					}
 					return j1sim.None
 				})
 				err := r.replace(t.Context(), o)
+				polling := polled.Load()
 				if (err == nil) != polling {
 					t.Fatalf("request %d, of a poll: %v, error %v", k+1, polling, err)
 				}
