@@ -2,15 +2,21 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/csv"
 	"encoding/json"
+	"fmt"
+	"io"
 	"log/slog"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/oktasync/oktasync/sync/okta/oktasim"
 	"github.com/oktasync/oktasync/sync/sink"
+	"github.com/oktasync/oktasync/sync/sink/jupiterone/j1sim"
 	"github.com/oktasync/oktasync/sync/sink/sqldb"
 	"github.com/oktasync/oktasync/sync/sink/sqldb/sqldbtest"
 )
@@ -143,5 +149,68 @@ func TestWrongSinksAreRefused(t *testing.T) {
 		if status == 0 || !strings.Contains(errs, says) || strings.Contains(errs, "hunter2") {
 			t.Errorf("%s: status %d, errors %q; want %q", sinks, status, errs, says)
 		}
+	}
+}
+
+// serve without any setting but the org writes oktasync.db; queries are answered
+// from it while it runs, and after.
+func TestServeWritesTheDatabaseThatQueryAsks(t *testing.T) {
+	t.Chdir(t.TempDir())
+	org := oktasim.New(t, oktasim.Config{Seed: 3, Users: 20, Groups: 3, Apps: 2})
+	ctx, stop := context.WithCancel(t.Context())
+	var out bytes.Buffer
+	served := make(chan int, 1)
+	go func() {
+		served <- run(ctx, []string{"serve", "--listen=127.0.0.1:0", "--okta-client-orgurl=" + org.URL(), "--okta-client-token=" + org.Token(),
+			"--allow-insecure-orgs", "--rate-limit-share=1", "--read-margin=10ms", "--list-allowance=50ms", "--log-poll-interval=1s"},
+			world{stdout: io.Discard, stderr: &out})
+	}()
+	ask := func() string {
+		_, answer, _ := command(t, "", "query", "-o", "csv", "Find okta_user as u return count(u)")
+		return answer
+	}
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	want := fmt.Sprintf("count(u)\n%d\n", len(org.Snapshot().Users))
+	for deadline := time.Now().Add(60 * time.Second); ask() != want; <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatalf("while it runs: %q, want %q", ask(), want)
+		}
+	}
+	stop()
+	if status := <-served; status != 0 {
+		t.Fatalf("status %d: %s", status, out.String())
+	}
+	if got := ask(); got != want {
+		t.Errorf("after it ended: %q", got)
+	}
+}
+
+// The probe tells that deltas may be switched on, and leaves nothing behind.
+func TestProbeTellsWhatToSwitchOn(t *testing.T) {
+	j1, err := j1sim.Start(j1sim.Config{Account: "account", Key: "the-key-of-jupiterone"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := j1.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	status, out, errs := command(t, "", "probe", "--jupiterone-account=account", "--jupiterone-api-key=the-key-of-jupiterone",
+		"--jupiterone-api-base-url="+j1.URL(), "--jupiterone-graphql-url="+j1.URL()+"/graphql")
+	if status != 0 || !strings.Contains(out, "Switch it on by OKTASYNC_JUPITERONE_PARTIAL=true") || strings.Contains(out+errs, "the-key") {
+		t.Errorf("status %d\n%s%s", status, out, errs)
+	}
+	if len(j1.Jobs()) == 0 {
+		t.Error("no job")
+	}
+	for _, job := range j1.Jobs() {
+		if g := j1.Graph(job.Scope); len(g.Entities)+len(g.Relationships) > 0 {
+			t.Errorf("left in %s: %v", job.Scope, g)
+		}
+	}
+	if status, _, errs := command(t, "", "probe"); status != 2 || !strings.Contains(errs, "JUPITERONE_ACCOUNT") {
+		t.Errorf("without an account: status %d, %s", status, errs)
 	}
 }

@@ -159,6 +159,9 @@ func TestDestinationsHoldTheGraph(t *testing.T) {
 		if diff := cmp.Diff(uploaded(t, want), typesOf(t, j1.Graph("okta:"+host))); diff != "" {
 			t.Fatalf("JupiterOne after %s: -graph +scope\n%s", after, diff)
 		}
+		if n := status(t, r.e, "acme").Sinks["jupiterone"].Note.Counters["entities_uploaded"]; n == 0 {
+			t.Fatalf("JupiterOne after %s: the last job's counters are not told", after)
+		}
 		if v := j1.Violations(); len(v) > 0 {
 			t.Fatalf("JupiterOne after %s: %q", after, v)
 		}

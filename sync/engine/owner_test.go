@@ -47,10 +47,18 @@ const shortLease = 1200 * time.Millisecond
 // must be killed or stopped.
 func startReplica(t *testing.T, url, name string) *replica {
 	t.Helper()
-	e, err := New(context.Background(), Config{
+	return startReplicaWith(t, url, func(cfg *Config) {}, name)
+}
+
+// startReplicaWith starts one whose configuration is changed.
+func startReplicaWith(t *testing.T, url string, change func(*Config), name string) *replica {
+	t.Helper()
+	cfg := Config{
 		RedisURL: url, SecretKey: make([]byte, 32), AllowInsecure: true, DeleteRatio: 0.2, Lease: shortLease, LogInterval: time.Second,
 		ReadMargin: 10 * time.Millisecond, ListAllowance: 50 * time.Millisecond, Log: slog.New(slog.DiscardHandler),
-	})
+	}
+	change(&cfg)
+	e, err := New(context.Background(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

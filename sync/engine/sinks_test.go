@@ -4,10 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -143,24 +143,7 @@ func newDestination(name string) *destination {
 // startDelivering starts a process with sinks.
 func startDelivering(t *testing.T, url string, sinks ...sink.Sink) *replica {
 	t.Helper()
-	e, err := New(context.Background(), Config{
-		RedisURL: url, SecretKey: make([]byte, 32), AllowInsecure: true, DeleteRatio: 0.2, Lease: shortLease, LogInterval: time.Second,
-		ReadMargin: 10 * time.Millisecond, ListAllowance: 50 * time.Millisecond, Log: slog.New(slog.DiscardHandler), Sinks: sinks,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := &replica{t: t, e: e, cut: &cut{}, done: make(chan struct{})}
-	e.store.AddHook(r.cut.faults())
-	ctx, stop := context.WithCancel(context.Background())
-	r.stop = stop
-	go func() {
-		defer close(r.done)
-		if err := e.Run(ctx); err != nil {
-			t.Error(err)
-		}
-	}()
-	return r
+	return startReplicaWith(t, url, func(cfg *Config) { cfg.Sinks = sinks }, "delivering")
 }
 
 // delivered waits until a sink holds the graph of the org at rest.
@@ -230,6 +213,9 @@ func TestSinksHoldTheGraph(t *testing.T) {
 	sinks := status(t, r.e, "acme").Sinks
 	if s := sinks["broken"]; s.State != sink.Stopped || s.Error != "the key was refused: set another" || s.Failures == 0 {
 		t.Errorf("broken sink: %+v", s)
+	}
+	if h, err := r.e.Health(t.Context()); err != nil || !slices.ContainsFunc(h.Warnings, func(w string) bool { return strings.Contains(w, "acme has a sink that fails") }) {
+		t.Errorf("health: %+v, %v", h, err)
 	}
 	if s := sinks["good"]; s.State != sink.Following || s.Lag == nil || *s.Lag != 0 || s.Changes == 0 || s.Snapshots != 1 {
 		t.Errorf("good sink: %+v", s)
