@@ -164,16 +164,16 @@ func (e *Engine) Resnapshot(ctx context.Context, instance, name string, force bo
 	if _, err := st.Instance(ctx); err != nil {
 		return unknownInstance(instance, err)
 	}
+	status, err := e.sinkStatus(ctx, st)
+	if err != nil {
+		return err
+	}
 	found := false
 	for _, s := range e.cfg.Sinks {
 		if name != "" && s.Name() != name {
 			continue
 		}
 		found = true
-		status, err := e.sinkStatus(ctx, st)
-		if err != nil {
-			return err
-		}
 		// A wish that waits keeps its force.
 		pending := status[s.Name()]
 		wish, err := json.Marshal(sink.Wish{ID: rand.Text(), Force: force || pending.Wish && pending.Force})
@@ -185,13 +185,13 @@ func (e *Engine) Resnapshot(ctx context.Context, instance, name string, force bo
 		}
 	}
 	if !found {
-		return fmt.Errorf("%w: %.100q; there are: %s", ErrUnknownSink, name, strings.Join(e.SinkNames(), ", "))
+		return fmt.Errorf("%w: %.100q; there are: %s", ErrUnknownSink, name, strings.Join(e.sinkNames(), ", "))
 	}
 	return nil
 }
 
-// SinkNames names the configured sinks.
-func (e *Engine) SinkNames() []string {
+// sinkNames names the configured sinks.
+func (e *Engine) sinkNames() []string {
 	var names []string
 	for _, s := range e.cfg.Sinks {
 		names = append(names, s.Name())
@@ -209,7 +209,7 @@ func (e *Engine) sinkStatus(ctx context.Context, st *state.Org) (map[string]Sink
 		return nil, unavailable(err)
 	}
 	all := map[string]SinkStatus{}
-	for _, name := range e.SinkNames() {
+	for _, name := range e.sinkNames() {
 		s := SinkStatus{}
 		var wish sink.Wish
 		for field, into := range map[string]any{" status": &s.Status, " wish": &wish, " note": &s.Note} {

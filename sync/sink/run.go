@@ -64,9 +64,12 @@ type Status struct {
 	Fulfilled   string     `json:"fulfilled,omitempty"`   // the id of the last wish that was acted on
 }
 
-// Backoff is how long a failing sink rests: twice as long each time, from Min
-// to Max.
-type Backoff struct{ Min, Max time.Duration }
+const (
+	look     = 5 * time.Second // how often to look without being told of a change, and for wishes
+	most     = 5000            // changes given to Apply at once, about
+	minPause = time.Second     // after a failure; twice as long after each more,
+	maxPause = 5 * time.Minute // up to this
+)
 
 // Runner delivers one instance's graph to one sink.
 type Runner struct {
@@ -74,9 +77,6 @@ type Runner struct {
 	Source   Source
 	Instance Instance
 	Changed  <-chan struct{} // something may be new
-	Look     time.Duration   // how often to look without being told; default 5s
-	Backoff  Backoff         // default 1s to 5m
-	Most     int             // changes given to Apply at once, about; default 5000
 	Log      *slog.Logger
 
 	status  Status
@@ -87,9 +87,6 @@ type Runner struct {
 
 // Run delivers until ctx ends.
 func (r *Runner) Run(ctx context.Context) {
-	r.Look = cmp.Or(r.Look, 5*time.Second)
-	r.Backoff = cmp.Or(r.Backoff, Backoff{time.Second, 5 * time.Minute})
-	r.Most = cmp.Or(r.Most, 5000)
 	r.Log = r.Log.With("sink", r.Sink.Name(), "instance", r.Instance.ID)
 	for ctx.Err() == nil {
 		err := r.load(ctx)
@@ -101,10 +98,9 @@ func (r *Runner) Run(ctx context.Context) {
 		}
 		switch {
 		case err == nil:
-			r.failing = 0
 		case errors.Is(err, ErrNotWhole):
 			r.set(ctx, Waiting, nil)
-			r.wait(ctx, r.Look)
+			r.wait(ctx, look)
 		case IsPermanent(err):
 			r.status.Failures++
 			r.status.Fulfilled = cmp.Or(r.began, r.status.Fulfilled) // as well as it can be
@@ -118,6 +114,7 @@ func (r *Runner) Run(ctx context.Context) {
 			at := time.Now().Add(pause).UTC()
 			r.status.RetryAt = &at
 			if r.failing == 0 {
+				r.status.Since = time.Now().UTC()
 				r.Log.Warn("delivery failed and is repeated until it succeeds", "err", err)
 			}
 			r.failing++
@@ -167,11 +164,14 @@ func (r *Runner) step(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	most := r.Most
-	if window > 0 {
-		most = 1 // so far, only whether there are any
+	limit := most
+	if r.failing > 0 {
+		window = 0 // it has passed
 	}
-	batch, err := r.Source.Next(ctx, position, most)
+	if window > 0 {
+		limit = 1 // so far, only whether there are any
+	}
+	batch, err := r.Source.Next(ctx, position, limit)
 	if errors.Is(err, ErrStale) {
 		r.Log.Info("the kept changes do not lead on from where the sink is: it gets a snapshot")
 		return r.replace(ctx, Wish{})
@@ -183,7 +183,7 @@ func (r *Runner) step(ctx context.Context) error {
 		r.status.Position = batch.Position // it holds all up to there
 		r.delivered()
 		r.set(ctx, Following, nil)
-		r.wait(ctx, r.Look)
+		r.wait(ctx, look)
 		return nil
 	}
 	if window > 0 {
@@ -191,7 +191,7 @@ func (r *Runner) step(ctx context.Context) error {
 		if !r.rest(ctx, window) {
 			return nil
 		}
-		batch, err = r.Source.Next(ctx, position, r.Most)
+		batch, err = r.Source.Next(ctx, position, most)
 		if errors.Is(err, ErrStale) || err == nil && len(batch.Changes) == 0 || ctx.Err() != nil {
 			return nil // seen to at the next step
 		}
@@ -243,28 +243,26 @@ func (r *Runner) wished(ctx context.Context) (Wish, error) {
 }
 
 // set keeps the status. That it cannot be kept holds nothing up. While one attempt
-// after another fails, the error stays, and so does since when.
+// after another fails, since when stays, and so does the error.
 func (r *Runner) set(ctx context.Context, state State, why error) {
 	if !r.loaded {
 		return
 	}
-	again := r.failing > 0 && (state == Replacing || state == Retrying && r.status.State == Replacing)
-	if r.status.State != state && !again {
+	if r.status.State != state && r.failing == 0 {
 		r.status.Since = time.Now().UTC()
 	}
 	r.status.State = state
-	switch {
-	case why != nil:
+	if why != nil {
 		r.status.Error = why.Error()
-	case !again:
-		r.status.Error = ""
 	}
 	if err := r.Source.Report(ctx, r.Sink.Name(), r.status); err != nil && ctx.Err() == nil {
 		r.Log.Warn("the state of a sink could not be kept", "err", err)
 	}
 }
 
+// delivered notes a success: what failed before is over.
 func (r *Runner) delivered() {
+	r.failing, r.status.Error = 0, ""
 	now := time.Now().UTC()
 	r.status.DeliveredAt = &now
 }
@@ -273,11 +271,11 @@ func (r *Runner) delivered() {
 // twice as long as the last time.
 func (r *Runner) pause(err error) time.Duration {
 	if later := (laterError{}); errors.As(err, &later) {
-		return max(later.after, r.Backoff.Min)
+		return max(later.after, minPause)
 	}
-	pause := r.Backoff.Max
+	pause := maxPause
 	if r.failing < 20 {
-		pause = min(r.Backoff.Min<<r.failing, r.Backoff.Max)
+		pause = min(minPause<<r.failing, maxPause)
 	}
 	return pause/2 + rand.N(pause/2+1)
 }
@@ -298,7 +296,7 @@ func (r *Runner) wait(ctx context.Context, d time.Duration) {
 func (r *Runner) rest(ctx context.Context, d time.Duration) bool {
 	over := time.NewTimer(d)
 	defer over.Stop()
-	look := time.NewTicker(r.Look)
+	look := time.NewTicker(look)
 	defer look.Stop()
 	for {
 		select {
