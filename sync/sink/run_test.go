@@ -163,11 +163,13 @@ func running(t *testing.T, f *feed, b *box, test func(changed chan struct{})) {
 			r.Run(ctx)
 		}()
 		turn.Lock()
+		defer func() { // also when the test fails
+			turn.Unlock()
+			stop()
+			<-done
+		}()
 		pass(0)
 		test(changed)
-		turn.Unlock()
-		stop()
-		<-done
 	})
 }
 
