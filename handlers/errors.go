@@ -110,6 +110,9 @@ func problemOf(err error) problem {
 	case errors.Is(err, j1ql.ErrNoGraph):
 		return problem{Status: http.StatusConflict, Detail: "the graph of this instance has not been delivered to the database yet; " +
 			"GET /admin/instances/{id} shows under sinks what it waits for"}
+	case errors.Is(err, j1ql.ErrDatabase):
+		return problem{Status: http.StatusServiceUnavailable, Detail: j1ql.ErrDatabase.Error() + "; send the query again. " +
+			"If it stays so, the log has why by the request's id, and GET /admin/instances/{id} shows how its sink does"}
 	case errors.Is(err, errNoDatabase):
 		return problem{Status: http.StatusNotImplemented, Detail: errNoDatabase.Error()}
 	case errors.Is(err, engine.ErrUnknownSink):

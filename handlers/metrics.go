@@ -43,7 +43,7 @@ func description(name, help string, labels ...string) *prometheus.Desc {
 }
 
 // The metrics. The labels of all are bounded: kinds of records and states of a
-// run are ours, and of event types only those that concern the graph have a
+// run are ours, a sink tells of at most 100 counters, and of event types only those that concern the graph have a
 // name; the rest is "other".
 var (
 	upMetric = prometheus.NewDesc("oktasync_up", "1 if Redis told the state of the instances at this scrape.", nil, nil)

@@ -173,7 +173,7 @@ func TestSnapshotIsGivenAgain(t *testing.T) {
 // What a query's errors tell is of the language, whatever wraps them.
 func TestErrorsOfQueriesHaveTheirStatus(t *testing.T) {
 	for err, want := range map[error]int{
-		j1ql.ErrCursor: 400, j1ql.ErrTooSlow: 422, j1ql.ErrNoGraph: 409, errNoDatabase: 501, &j1ql.Error{Message: "x"}: 400,
+		j1ql.ErrCursor: 400, j1ql.ErrTooSlow: 422, j1ql.ErrNoGraph: 409, j1ql.ErrTooLarge: 422, j1ql.ErrDatabase: 503, errNoDatabase: 501, &j1ql.Error{Message: "x"}: 400,
 	} {
 		if got := problemOf(err); got.Status != want || got.Detail == "" {
 			t.Errorf("%v: %+v", err, got)

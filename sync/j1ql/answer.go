@@ -22,6 +22,7 @@ var (
 	ErrNoGraph  = errors.New("the graph has not been delivered to the database yet")
 	ErrTooSlow  = errors.New("the query takes too long")
 	ErrTooLarge = errors.New("the tree is too large: ask for less")
+	ErrDatabase = errors.New("the database that answers queries failed")
 	ErrCursor   = errors.New("the cursor is not one of this query")
 )
 

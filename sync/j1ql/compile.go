@@ -311,7 +311,6 @@ type value struct {
 	json   string // as a JSON value, NULL if absent
 	text   string // set if it is a column of text: metadata
 	list   bool   // it may be a list
-	scalar bool   // it may be no list
 	column string // of properties, and the name there; unless metadata
 	name   string
 }
@@ -341,10 +340,10 @@ func (c *compiler) value(p Property, o operand) (v value, ok bool) {
 		}
 		properties := o.table + ".properties"
 		return value{json: c.d.property(properties, p.Name, func(v any) string { return c.bind(v) }),
-			list: c.mayBeList(p.Name, o.kinds), scalar: true, column: properties, name: p.Name}, true
+			list: c.mayBeList(p.Name, o.kinds), column: properties, name: p.Name}, true
 	}
 	text := o.table + "." + column
-	return value{json: c.d.quoted(text), text: text, scalar: true}, true
+	return value{json: c.d.quoted(text), text: text}, true
 }
 
 // mayBeList tells whether a property may be a list on what is of these kinds.

@@ -151,7 +151,7 @@ func (b *box) Forget(context.Context, string) error { return nil }
 func (b *box) Close() error                         { return nil }
 
 // running runs a runner while the test goes on.
-func running(t *testing.T, f *feed, b *box, test func(changed chan struct{})) {
+func running(t *testing.T, f *feed, b *box, test func(t *testing.T, changed chan struct{})) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		changed := make(chan struct{}, 1)
@@ -169,7 +169,7 @@ func running(t *testing.T, f *feed, b *box, test func(changed chan struct{})) {
 			<-done
 		}()
 		pass(0)
-		test(changed)
+		test(t, changed)
 	})
 }
 
@@ -183,7 +183,7 @@ func pass(d time.Duration) {
 
 func TestChangesAreDeliveredWhenTheyCome(t *testing.T) {
 	f, b := &feed{changes: 2, whole: true}, &box{}
-	running(t, f, b, func(changed chan struct{}) {
+	running(t, f, b, func(t *testing.T, changed chan struct{}) {
 		f.changes = 4
 		changed <- struct{}{}
 		pass(0)
@@ -200,7 +200,7 @@ func TestChangesAreDeliveredWhenTheyCome(t *testing.T) {
 
 func TestANewSinkWaitsForAWholeGraph(t *testing.T) {
 	f, b := &feed{changes: 2}, &box{}
-	running(t, f, b, func(chan struct{}) {
+	running(t, f, b, func(t *testing.T, _ chan struct{}) {
 		pass(time.Minute)
 		if len(b.log) != 0 || f.status.State != sink.Waiting {
 			t.Errorf("given %v, status %+v", b.log, f.status)
@@ -215,7 +215,7 @@ func TestANewSinkWaitsForAWholeGraph(t *testing.T) {
 
 func TestAStalePositionLeadsToASnapshot(t *testing.T) {
 	f, b := &feed{changes: 9, kept: 5, whole: true}, &box{position: "3"}
-	running(t, f, b, func(chan struct{}) {
+	running(t, f, b, func(t *testing.T, _ chan struct{}) {
 		if got := strings.Join(b.log, ", "); got != "replace" || len(b.keys) != 9 {
 			t.Errorf("given %s, holds %v", got, b.keys)
 		}
@@ -226,7 +226,7 @@ func TestAStalePositionLeadsToASnapshot(t *testing.T) {
 // when it fails, and with what, stays told until it succeeds.
 func TestAFailureIsRepeatedAfterLongerAndLongerPauses(t *testing.T) {
 	f, b := &feed{changes: 1, whole: true}, &box{fail: errors.New("the disk is full")}
-	running(t, f, b, func(chan struct{}) {
+	running(t, f, b, func(t *testing.T, _ chan struct{}) {
 		began := f.status.Since
 		pass(time.Hour)
 		if n := len(b.log); n < 15 || n > 40 {
@@ -258,7 +258,7 @@ func TestAFailureIsRepeatedAfterLongerAndLongerPauses(t *testing.T) {
 // heard also where the destination does not even tell its position.
 func TestAPermanentErrorStopsTheSinkUntilAWish(t *testing.T) {
 	f, b := &feed{changes: 1, whole: true}, &box{refuse: sink.Permanent(errors.New("another account"))}
-	running(t, f, b, func(chan struct{}) {
+	running(t, f, b, func(t *testing.T, _ chan struct{}) {
 		pass(time.Hour)
 		if f.status.State != sink.Stopped || f.status.Failures != 1 || f.status.Error != "another account" {
 			t.Errorf("status %+v", f.status)
@@ -280,12 +280,12 @@ func TestAPermanentErrorStopsTheSinkUntilAWish(t *testing.T) {
 // cannot read at first what was fulfilled.
 func TestAWishIsFulfilledOnce(t *testing.T) {
 	f, b := &feed{changes: 3, whole: true, wish: sink.Wish{ID: "w", Force: true}}, &box{position: "3"}
-	running(t, f, b, func(chan struct{}) { pass(time.Minute) })
+	running(t, f, b, func(t *testing.T, _ chan struct{}) { pass(time.Minute) })
 	if got := strings.Join(b.log, ", "); got != "force" || f.status.Fulfilled != "w" {
 		t.Fatalf("given %s, status %+v", got, f.status)
 	}
 	f.status.Changes, f.unknown = 1000, 3
-	running(t, f, b, func(chan struct{}) { pass(time.Hour) })
+	running(t, f, b, func(t *testing.T, _ chan struct{}) { pass(time.Hour) })
 	if got := strings.Join(b.log, ", "); got != "force" || f.status.Changes != 1000 {
 		t.Errorf("given %s, status %+v", got, f.status)
 	}
@@ -294,7 +294,7 @@ func TestAWishIsFulfilledOnce(t *testing.T) {
 // A wish that must wait for a whole graph holds no change back.
 func TestChangesGoOnWhileAWishWaits(t *testing.T) {
 	f, b := &feed{changes: 3, wish: sink.Wish{ID: "w"}}, &box{position: "1"}
-	running(t, f, b, func(chan struct{}) {
+	running(t, f, b, func(t *testing.T, _ chan struct{}) {
 		pass(time.Minute)
 		if got := strings.Join(b.log, ", "); got != "apply 2" || f.status.State != sink.Following {
 			t.Errorf("given %s, status %+v", got, f.status)
@@ -311,7 +311,7 @@ func TestChangesGoOnWhileAWishWaits(t *testing.T) {
 // no second one.
 func TestAWindowCollectsChanges(t *testing.T) {
 	f, b := &feed{changes: 1, whole: true}, &box{position: "0", window: 10 * time.Minute}
-	running(t, f, b, func(chan struct{}) {
+	running(t, f, b, func(t *testing.T, _ chan struct{}) {
 		f.changes = 7
 		pass(9 * time.Minute)
 		if len(b.log) != 0 {

@@ -16,23 +16,21 @@ func (db *DB) Cells(ctx context.Context, instance string, q *j1ql.Query) (st j1q
 	if err != nil {
 		return st, nil, err
 	}
-	one := &DB{QueryTime: db.QueryTime, name: db.name, postgres: db.postgres, read: db.read, queries: db.queries}
-	var found [][]*string
-	one.ran = func(ran j1ql.Statement, rows [][]*string) { st, found = ran, rows }
-	if _, err := one.query(ctx, instance, q, page); err != nil {
-		return st, nil, err
+	f, err := db.find(ctx, instance, q, page)
+	if err != nil {
+		return f.statement, nil, err
 	}
-	if !page.Last && len(found) == page.Rows {
-		found = found[:page.Rows-1]
+	if !page.Last && len(f.rows) == page.Rows {
+		f.rows = f.rows[:page.Rows-1]
 	}
-	for _, row := range found {
-		c, err := st.Cells(row)
+	for _, row := range f.rows {
+		c, err := f.statement.Cells(row)
 		if err != nil {
-			return st, nil, err
+			return f.statement, nil, err
 		}
 		cells = append(cells, c)
 	}
-	return st, cells, nil
+	return f.statement, cells, nil
 }
 
 // MappedEntities yields the entities that the mapper made.

@@ -21,7 +21,6 @@ import (
 	"github.com/pressly/goose/v3/lock"
 	_ "modernc.org/sqlite" // the driver sqlite
 
-	"github.com/oktasync/oktasync/sync/j1ql"
 	"github.com/oktasync/oktasync/sync/sink"
 )
 
@@ -56,8 +55,7 @@ type DB struct {
 	mu    sync.Mutex
 	heads map[string]head // by instance
 
-	queries chan struct{}                     // a place for each that runs
-	ran     func(j1ql.Statement, [][]*string) // for tests: what a query ran and found
+	queries chan struct{} // a place for each that runs
 }
 
 // head is up to where an instance's graph was last known to be.

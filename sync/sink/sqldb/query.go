@@ -64,8 +64,7 @@ func compiled(pattern string) (*regexp.Regexp, error) {
 }
 
 // Query answers a J1QL query from one snapshot of the instance's graph. Errors of
-// the text are *j1ql.Error; others to tell apart are j1ql.ErrNoGraph,
-// j1ql.ErrTooSlow and j1ql.ErrCursor.
+// the text are *j1ql.Error; others to tell apart are those of package j1ql.
 func (db *DB) Query(ctx context.Context, r j1ql.Request) (j1ql.Answer, error) {
 	q, err := j1ql.Parse(r.Query)
 	if err != nil {
@@ -84,53 +83,65 @@ func (db *DB) Query(ctx context.Context, r j1ql.Request) (j1ql.Answer, error) {
 	defer give(db.queries)
 	limited, cancel := context.WithTimeout(ctx, db.QueryTime)
 	defer cancel()
-	if err := db.ready(limited); err != nil {
-		return j1ql.Answer{}, err
-	}
 	answer, err := db.query(limited, r.Instance, q, page)
-	if err != nil && limited.Err() != nil && ctx.Err() == nil {
-		return j1ql.Answer{}, fmt.Errorf("%w: more than %s. Ask for less: filter the first entities, name classes in place of *, or follow fewer steps", j1ql.ErrTooSlow, db.QueryTime)
+	wrong := (*j1ql.Error)(nil)
+	switch {
+	case err == nil:
+	case ctx.Err() != nil: // the caller left
+	case limited.Err() != nil:
+		err = fmt.Errorf("%w: more than %s. Ask for less: filter the first entities, name classes in place of *, or follow fewer steps", j1ql.ErrTooSlow, db.QueryTime)
+	case !errors.As(err, &wrong) && !errors.Is(err, j1ql.ErrNoGraph) && !errors.Is(err, j1ql.ErrTooLarge):
+		err = fmt.Errorf("%w: %s: %w", j1ql.ErrDatabase, db.name, err)
 	}
 	return answer, err
 }
 
 func (db *DB) query(ctx context.Context, instance string, q *j1ql.Query, page j1ql.Page) (j1ql.Answer, error) {
-	var none j1ql.Answer
-	tx, err := db.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true, Isolation: db.snapshotIsolation()})
+	f, err := db.find(ctx, instance, q, page)
 	if err != nil {
-		return none, err
+		return j1ql.Answer{}, err
 	}
-	defer tx.Rollback()
-	var version string
-	var lastChange sql.NullInt64
-	err = tx.QueryRowContext(ctx, "SELECT position, last_change FROM instances WHERE instance = $1", instance).Scan(&version, &lastChange)
-	if errors.Is(err, sql.ErrNoRows) {
-		return none, fmt.Errorf("%w: instance %s in %s", j1ql.ErrNoGraph, instance, db.Name())
-	}
-	if err != nil {
-		return none, err
-	}
-	schema, err := readSchema(ctx, tx, instance)
-	if err != nil {
-		return none, err
-	}
-	statement, err := j1ql.Compile(q, db.dialect(), schema, instance, page.Skip, page.Rows)
-	if err != nil {
-		return none, err
-	}
-	rows, err := readRows(ctx, tx, statement)
-	if err != nil {
-		return none, err
-	}
-	if db.ran != nil {
-		db.ran(statement, rows)
-	}
-	answer, err := statement.Answer(rows, page, version)
-	if lastChange.Int64 > 0 {
-		at := time.UnixMilli(lastChange.Int64).UTC()
+	answer, err := f.statement.Answer(f.rows, page, f.version)
+	if f.lastChange.Int64 > 0 {
+		at := time.UnixMilli(f.lastChange.Int64).UTC()
 		answer.LastChange = &at
 	}
 	return answer, err
+}
+
+// found is what a statement found, and in which state of the graph.
+type found struct {
+	statement  j1ql.Statement
+	rows       [][]*string
+	version    string
+	lastChange sql.NullInt64
+}
+
+func (db *DB) find(ctx context.Context, instance string, q *j1ql.Query, page j1ql.Page) (f found, err error) {
+	if err := db.ready(ctx); err != nil {
+		return f, err
+	}
+	tx, err := db.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true, Isolation: db.snapshotIsolation()})
+	if err != nil {
+		return f, err
+	}
+	defer tx.Rollback()
+	err = tx.QueryRowContext(ctx, "SELECT position, last_change FROM instances WHERE instance = $1", instance).Scan(&f.version, &f.lastChange)
+	if errors.Is(err, sql.ErrNoRows) {
+		return f, fmt.Errorf("%w: instance %s in %s", j1ql.ErrNoGraph, instance, db.name)
+	}
+	if err != nil {
+		return f, err
+	}
+	schema, err := readSchema(ctx, tx, instance)
+	if err != nil {
+		return f, err
+	}
+	if f.statement, err = j1ql.Compile(q, db.dialect(), schema, instance, page.Skip, page.Rows); err != nil {
+		return f, err
+	}
+	f.rows, err = readRows(ctx, tx, f.statement)
+	return f, err
 }
 
 // Instances returns the ids of the instances whose graphs the database holds.
