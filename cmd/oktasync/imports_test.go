@@ -27,6 +27,7 @@ var mayImport = []struct {
 	{"sync/sink/sqldb", []string{"sync/sink", "sync/j1ql", "sync/graph"}},
 	{"sync/sink/...", []string{"sync/sink", "sync/graph"}},
 	{"sync/j1ql", nil},
+	{"sync/j1ql/j1qltest", []string{"sync/j1ql"}},
 	{"sync/j1ql/j1qltest/judge", []string{"sync/j1ql", "sync/graph"}},
 	{"sync/convert", []string{"sync/okta", "sync/record", "sync/graph"}},
 	{"sync/okta", nil},
@@ -42,6 +43,7 @@ var mayImport = []struct {
 // onlyFrom names packages that tests and the demo need, and no one else.
 var onlyFrom = map[string][]string{
 	"sync/okta/oktasim":          {"cmd/oktasync", "cmd/killtest"},
+	"sync/j1ql/j1qltest":         nil,
 	"sync/j1ql/j1qltest/judge":   nil,
 	"sync/sink/sqldb/sqldbtest":  nil,
 	"sync/sink/jupiterone/j1sim": nil,

@@ -1,4 +1,4 @@
-package j1ql
+package j1ql_test
 
 import (
 	"encoding/json"
@@ -9,6 +9,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	. "github.com/oktasync/oktasync/sync/j1ql"
+	"github.com/oktasync/oktasync/sync/j1ql/j1qltest"
 )
 
 func parse(t *testing.T, text string) *Query {
@@ -70,7 +73,7 @@ func TestParametersAndDatesBecomeValues(t *testing.T) {
 			"FIND User WITH b = 1 AND (c = 2 OR a = " + c.operand + ")": func(q *Query) *Filter { return &q.Start.Filter.And[1].Or[1] },
 		} {
 			q := parse(t, text)
-			before := printed(q)
+			before := j1qltest.Print(q)
 			bound, err := Bind(q, params, now)
 			if err != nil {
 				t.Errorf("%s\n%v", text, err)
@@ -80,7 +83,7 @@ func TestParametersAndDatesBecomeValues(t *testing.T) {
 			if diff := cmp.Diff(c.want, got.Values, cmpopts.IgnoreTypes(Pos{})); diff != "" || got.All {
 				t.Errorf("%s, all: %t, -want +got:\n%s", text, got.All, diff)
 			}
-			if after := printed(q); after != before {
+			if after := j1qltest.Print(q); after != before {
 				t.Errorf("Bind changed the query\n%s\nto\n%s", before, after)
 			}
 		}
@@ -99,7 +102,7 @@ func TestAListOfAnAndIsOfAll(t *testing.T) {
 
 func TestParametersThatDoNotFit(t *testing.T) {
 	deep := []any{[]any{"x"}}
-	many := make([]any, maxValues)
+	many := make([]any, MaxValues)
 	for _, c := range []struct {
 		condition string
 		params    map[string]any

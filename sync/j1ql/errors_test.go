@@ -179,7 +179,7 @@ func TestAnErrorDoesNotRepeatTexts(t *testing.T) {
 // wrong; and it is the wrong word that is complained of.
 func TestWhatFitsIsWhatAnErrorExpects(t *testing.T) {
 	seen := map[string]bool{} // the word before with the keyword: one place of each sort is enough
-	for _, text := range examples(t) {
+	for _, text := range SampleQueries(t) {
 		all, err := words(text)
 		if err != nil {
 			t.Fatal(err)

@@ -1,4 +1,4 @@
-package j1ql
+package j1ql_test
 
 import (
 	"errors"
@@ -6,12 +6,14 @@ import (
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	. "github.com/oktasync/oktasync/sync/j1ql"
 )
 
 // Whatever the text: an error is at a place of it, and what is no error is a query that
 // reads back as the same one when written down, and that can be bound.
 func FuzzParse(f *testing.F) {
-	for _, text := range examples(f) {
+	for _, text := range SampleQueries(f) {
 		f.Add(text)
 	}
 	for _, text := range []string{

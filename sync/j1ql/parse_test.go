@@ -1,4 +1,4 @@
-package j1ql
+package j1ql_test
 
 import (
 	"flag"
@@ -8,32 +8,17 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	. "github.com/oktasync/oktasync/sync/j1ql"
+	"github.com/oktasync/oktasync/sync/j1ql/j1qltest"
 )
 
 var update = flag.Bool("update", false, "write testdata/queries.golden anew")
 
-// examples are the queries of testdata/queries.txt.
-func examples(t testing.TB) []string {
-	t.Helper()
-	b, err := os.ReadFile("testdata/queries.txt")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var queries []string
-	for part := range strings.SplitSeq(string(b), "---\n") {
-		_, query, ok := strings.Cut(strings.TrimSpace(part), "\n")
-		if !ok || !strings.HasPrefix(part, "# ") {
-			t.Fatalf("not a comment and a query: %q", part)
-		}
-		queries = append(queries, query)
-	}
-	return queries
-}
-
 // The golden file has each example in one form of writing: with its names resolved, its
 // precedence in parentheses, its keywords and numbers as they were understood.
 func TestTheExampleQueriesMeanWhatTheySay(t *testing.T) {
-	queries := examples(t)
+	queries := SampleQueries(t)
 	if len(queries) < 45 {
 		t.Fatalf("there are only %d example queries", len(queries))
 	}
@@ -44,7 +29,7 @@ func TestTheExampleQueriesMeanWhatTheySay(t *testing.T) {
 			t.Errorf("%s\n%v", text, err)
 			continue
 		}
-		got = append(got, printed(q))
+		got = append(got, j1qltest.Print(q))
 		readsBack(t, q)
 	}
 	const golden = "testdata/queries.golden"
@@ -65,7 +50,7 @@ func TestTheExampleQueriesMeanWhatTheySay(t *testing.T) {
 // readsBack checks that a query, written down, is the same query.
 func readsBack(t *testing.T, q *Query) {
 	t.Helper()
-	text := printed(q)
+	text := j1qltest.Print(q)
 	again, err := Parse(text)
 	if err != nil {
 		t.Fatalf("cannot read back %s\n%v", text, err)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/oktasync/oktasync/sync/graph"
 	"github.com/oktasync/oktasync/sync/j1ql"
+	"github.com/oktasync/oktasync/sync/j1ql/j1qltest"
 	"github.com/oktasync/oktasync/sync/j1ql/j1qltest/judge"
 	"github.com/oktasync/oktasync/sync/sink"
 	"github.com/oktasync/oktasync/sync/sink/sqldb"
@@ -92,14 +93,14 @@ func judged(t interface {
 		return // what the judge answers and the language refuses, as an order by something else
 	}
 	if err != nil {
-		t.Fatalf("%v\n%s\n%s %v", err, judge.Print(q), st.SQL, st.Args)
+		t.Fatalf("%v\n%s\n%s %v", err, j1qltest.Print(q), st.SQL, st.Args)
 	}
 	want, err := judge.Evaluate(g, q)
 	if err != nil {
-		t.Fatalf("%v\n%s", err, judge.Print(q))
+		t.Fatalf("%v\n%s", err, j1qltest.Print(q))
 	}
 	if diff := judge.Diff(got, want); diff != "" {
-		t.Fatalf("%s\n%s\n%s %v", judge.Print(q), diff, st.SQL, st.Args)
+		t.Fatalf("%s\n%s\n%s %v", j1qltest.Print(q), diff, st.SQL, st.Args)
 	}
 }
 

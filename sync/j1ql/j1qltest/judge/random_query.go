@@ -12,7 +12,7 @@ import (
 
 // RandomQuery makes a query of at most four steps over everything that the
 // language has. It walks through the graph and mostly asks for what it finds there,
-// so that many queries have an answer. Print(q) is its text; there is no
+// so that many queries have an answer. j1qltest.Print(q) is its text; there is no
 // parameter and no date in it.
 func RandomQuery(t *rapid.T, g Graph) *j1ql.Query {
 	w, err := newWorld(g)
@@ -384,17 +384,15 @@ func (a *asker) answer(q *j1ql.Query) {
 	}
 }
 
-// addColumn adds a column named as it is written, or by an alias: each name once.
-// u.* takes no alias, and is left out the second time.
+// addColumn adds a column with an alias. u.* takes none, and is left out the second
+// time.
 func (a *asker) addColumn(r *j1ql.Return, e j1ql.Expr) {
-	name := writtenAs(e, a.alias)
-	taken := slices.ContainsFunc(r.Columns, func(c j1ql.Column) bool { return c.Name == name })
-	switch {
-	case e.All != nil && taken:
-		return
-	case e.All == nil && (taken || chance(a.T, 2)):
-		name = pick(a.T, "c%d", "Column %d", `it's "%d"`)
-		name = fmt.Sprintf(name, len(r.Columns))
+	name := fmt.Sprintf(pick(a.T, "c%d", "Column %d", `it's "%d"`), len(r.Columns))
+	if e.All != nil {
+		name = a.alias[*e.All] + ".*"
+		if slices.ContainsFunc(r.Columns, func(c j1ql.Column) bool { return c.Name == name }) {
+			return
+		}
 	}
 	r.Columns = append(r.Columns, j1ql.Column{Name: name, Expr: e})
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/oktasync/oktasync/sync/graph"
 	"github.com/oktasync/oktasync/sync/j1ql"
+	"github.com/oktasync/oktasync/sync/j1ql/j1qltest"
 	"github.com/oktasync/oktasync/sync/j1ql/j1qltest/judge"
 )
 
@@ -22,7 +23,7 @@ var positions = cmp.Comparer(func(a, b j1ql.Pos) bool { return true })
 func TestRandomQueryReadsBackFromItsText(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		q := judge.RandomQuery(t, judge.RandomGraph(t))
-		text := judge.Print(q)
+		text := j1qltest.Print(q)
 		parsed, err := j1ql.Parse(text)
 		if err != nil {
 			t.Fatalf("%s\n%v", text, err)
@@ -48,12 +49,12 @@ func TestCountsAgreeWithLists(t *testing.T) {
 		list := answer(t, g, q)
 		q.Return = &j1ql.Return{Columns: []j1ql.Column{{Name: "n", Expr: j1ql.Expr{Call: &j1ql.Call{Func: "COUNT", Args: []j1ql.Expr{{Object: &b}}}}}}}
 		if n := answer(t, g, q).Rows[0][0]; n != float64(len(list.Rows)) {
-			t.Fatalf("%s: %v, but the list has %d", judge.Print(q), n, len(list.Rows))
+			t.Fatalf("%s: %v, but the list has %d", j1qltest.Print(q), n, len(list.Rows))
 		}
 		q.Return = &j1ql.Return{Columns: []j1ql.Column{{Name: "key", Expr: j1ql.Expr{Property: &j1ql.Property{Binding: b, Name: "_key"}}}}}
 		q.Unique = true
 		if n := len(answer(t, g, q).Rows); n != len(list.Rows) {
-			t.Fatalf("%s: %d, but the list has %d", judge.Print(q), n, len(list.Rows))
+			t.Fatalf("%s: %d, but the list has %d", j1qltest.Print(q), n, len(list.Rows))
 		}
 	})
 }
@@ -72,7 +73,7 @@ func TestConditionAndItsNegationPartTheAnswer(t *testing.T) {
 		without := answer(t, g, q)
 		q.Start.Filter = nil
 		if all := answer(t, g, q); len(with.Rows)+len(without.Rows) != len(all.Rows) {
-			t.Fatalf("%s: %d and %d of %d", judge.Print(q), len(with.Rows), len(without.Rows), len(all.Rows))
+			t.Fatalf("%s: %d and %d of %d", j1qltest.Print(q), len(with.Rows), len(without.Rows), len(all.Rows))
 		}
 	})
 }
@@ -95,7 +96,7 @@ func comparison(f *j1ql.Filter) j1ql.Comparison {
 func answer(t *rapid.T, g judge.Graph, q *j1ql.Query) judge.Answer {
 	a, err := judge.Evaluate(g, q)
 	if err != nil {
-		t.Fatalf("%s: %v", judge.Print(q), err)
+		t.Fatalf("%s: %v", j1qltest.Print(q), err)
 	}
 	return a
 }
@@ -119,7 +120,7 @@ func TestRandomQueriesUseTheWholeLanguageAndMostlyFindSomething(t *testing.T) {
 		a := random.Example(seed)
 		got, err := judge.Evaluate(a.graph, a.query)
 		if err != nil {
-			t.Fatalf("%s: %v", judge.Print(a.query), err)
+			t.Fatalf("%s: %v", j1qltest.Print(a.query), err)
 		}
 		if len(got.Rows) > 0 {
 			found++

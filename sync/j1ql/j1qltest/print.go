@@ -1,4 +1,5 @@
-package j1ql
+// Package j1qltest writes J1QL queries down, for tests.
+package j1qltest
 
 import (
 	"fmt"
@@ -6,12 +7,14 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/oktasync/oktasync/sync/j1ql"
 )
 
-// printed is the query in one form of writing, which Parse reads back to the same query:
+// Print is the query in one form of writing, which Parse reads back to the same query:
 // all verbs in upper case, all property names in brackets, each operation in parentheses.
-func printed(q *Query) string {
-	p := &printer{selectors: map[Binding]string{}}
+func Print(q *j1ql.Query) string {
+	p := &printer{selectors: map[j1ql.Binding]string{}}
 	p.findSelectors(q)
 	p.WriteString("FIND ")
 	if q.Unique {
@@ -57,15 +60,15 @@ func btoi(b bool) int {
 
 type printer struct {
 	strings.Builder
-	selectors map[Binding]string
+	selectors map[j1ql.Binding]string
 }
 
 // findSelectors finds what each binding can be referred to by: its alias, or a name that
 // only it has.
-func (p *printer) findSelectors(q *Query) {
-	names := map[string][]Binding{}
+func (p *printer) findSelectors(q *j1ql.Query) {
+	names := map[string][]j1ql.Binding{}
 	aliases := map[string]bool{}
-	note := func(b Binding, alias string, others []string) {
+	note := func(b j1ql.Binding, alias string, others []string) {
 		if alias != "" {
 			p.selectors[b], aliases[alias] = alias, true
 		}
@@ -73,8 +76,8 @@ func (p *printer) findSelectors(q *Query) {
 			names[name] = append(names[name], b)
 		}
 	}
-	var walk func([]Step)
-	walk = func(steps []Step) {
+	var walk func([]j1ql.Step)
+	walk = func(steps []j1ql.Step) {
 		for _, s := range steps {
 			switch {
 			case s.Optional != nil:
@@ -99,7 +102,7 @@ func (p *printer) findSelectors(q *Query) {
 	}
 }
 
-func (p *printer) node(n Node) {
+func (p *printer) node(n j1ql.Node) {
 	switch {
 	case n.All:
 		p.WriteString("*")
@@ -123,7 +126,7 @@ func (p *printer) alias(name string) {
 	}
 }
 
-func (p *printer) steps(steps []Step) {
+func (p *printer) steps(steps []j1ql.Step) {
 	for _, s := range steps {
 		if o := s.Optional; o != nil {
 			p.WriteString(" (")
@@ -148,7 +151,7 @@ func (p *printer) steps(steps []Step) {
 	}
 }
 
-func (p *printer) filter(f Filter) {
+func (p *printer) filter(f j1ql.Filter) {
 	if c := f.Compare; c != nil {
 		p.property(c.Property)
 		op := string(c.Op.Kind)
@@ -180,8 +183,8 @@ func (p *printer) filter(f Filter) {
 	p.WriteString(")")
 }
 
-func (p *printer) property(of Property) {
-	if of.Binding != None {
+func (p *printer) property(of j1ql.Property) {
+	if of.Binding != j1ql.None {
 		p.WriteString(p.selectors[of.Binding] + ".")
 	}
 	p.WriteString("[" + of.Name + "]")
@@ -191,22 +194,22 @@ func (p *printer) text(s string) {
 	p.WriteString(`"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`)
 }
 
-func (p *printer) value(v Value) {
+func (p *printer) value(v j1ql.Value) {
 	switch v.Kind {
-	case Text:
+	case j1ql.Text:
 		p.text(v.Text)
-	case Number:
+	case j1ql.Number:
 		p.number(v.Number)
-	case Boolean:
+	case j1ql.Boolean:
 		fmt.Fprint(p, v.Boolean)
-	case Undefined:
+	case j1ql.Undefined:
 		p.WriteString("undefined")
-	case Regexp:
+	case j1ql.Regexp:
 		pattern := v.Text
 		p.WriteString("/" + strings.ReplaceAll(pattern, "/", `\/`) + "/" + []string{"", "i"}[btoi(v.Fold)])
-	case Parameter:
+	case j1ql.Parameter:
 		p.WriteString("${" + v.Text + "}")
-	case Date:
+	case j1ql.Date:
 		switch {
 		case !v.Time.At.IsZero():
 			p.WriteString("date(" + v.Time.At.Format(time.RFC3339Nano) + ")")
@@ -220,7 +223,7 @@ func (p *printer) value(v Value) {
 
 func (p *printer) number(n float64) { p.WriteString(strconv.FormatFloat(n, 'f', -1, 64)) }
 
-func (p *printer) columns(r *Return) {
+func (p *printer) columns(r *j1ql.Return) {
 	if r.Tree {
 		p.WriteString("TREE")
 	}
@@ -238,7 +241,7 @@ func (p *printer) columns(r *Return) {
 	}
 }
 
-func (p *printer) expr(e Expr) {
+func (p *printer) expr(e j1ql.Expr) {
 	switch {
 	case e.Property != nil:
 		p.property(*e.Property)
