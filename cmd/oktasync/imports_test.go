@@ -23,7 +23,6 @@ var mayImport = []struct {
 	{"handlers", []string{"sync/engine", "sync/sink", "sync/j1ql", "sync/okta", "sync/record", "sync/graph"}},
 	{"sync/engine", []string{"sync/sink", "sync/convert", "sync/okta", "sync/record", "sync/graph", "state"}},
 	{"sync/sink", []string{"sync/graph"}},
-	{"sync/sink/jupiterone", []string{"sync/sink", "sync/sink/sqldb", "sync/graph"}},
 	{"sync/sink/sqldb", []string{"sync/sink", "sync/j1ql", "sync/graph"}},
 	{"sync/sink/...", []string{"sync/sink", "sync/graph"}},
 	{"sync/j1ql", nil},

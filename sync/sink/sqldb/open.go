@@ -67,15 +67,6 @@ type head struct {
 // Open opens "sql:PATH", a SQLite file that is made if need be, or
 // "postgres://…", and brings its tables up to date.
 func Open(ctx context.Context, target string, log *slog.Logger) (*DB, error) {
-	return open(ctx, target, log, "NORMAL")
-}
-
-// OpenTemporary opens a SQLite file that need not outlive a crash of the machine.
-func OpenTemporary(ctx context.Context, path string) (*DB, error) {
-	return open(ctx, "sql:"+path, slog.New(slog.DiscardHandler), "OFF")
-}
-
-func open(ctx context.Context, target string, log *slog.Logger, synchronous string) (*DB, error) {
 	db, path, err := connect(target)
 	if err != nil {
 		return nil, err
@@ -85,7 +76,7 @@ func open(ctx context.Context, target string, log *slog.Logger, synchronous stri
 		if err := makeFile(path); err != nil {
 			return nil, err
 		}
-		params := url.Values{"_pragma": {"synchronous(" + synchronous + ")", "cache_size(-16000)", "journal_size_limit(67108864)"}, "_txlock": {"immediate"}}
+		params := url.Values{"_pragma": {"synchronous(NORMAL)", "cache_size(-16000)", "journal_size_limit(67108864)"}, "_txlock": {"immediate"}}
 		if db.write, err = openSQLite(path, params); err != nil {
 			return nil, err
 		}

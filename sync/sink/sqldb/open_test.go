@@ -228,15 +228,3 @@ func TestWhatNoRetryCuresIsPermanent(t *testing.T) {
 		}
 	}
 }
-
-func TestTemporaryDatabaseHoldsAGraph(t *testing.T) {
-	db, err := sqldb.OpenTemporary(t.Context(), filepath.Join(t.TempDir(), "spool"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	replace(t, db, acme, snapshot("1", create(entity("a", graph.Properties{"n": 1}))))
-	if got := held(t, db, acme.ID); len(got) != 1 {
-		t.Errorf("got %s", got)
-	}
-}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"iter"
 
@@ -39,18 +38,6 @@ func (db *DB) Relationships(ctx context.Context, instance string) iter.Seq2[grap
 			yield(graph.Relationship{}, fmt.Errorf("%s: read relationships: %w", db.name, err))
 		}
 	}
-}
-
-// Entity returns an entity that the mapper did not make.
-func (db *DB) Entity(ctx context.Context, instance, key string) (e graph.Entity, found bool, err error) {
-	e, err = scanEntity(db.read.QueryRowContext(ctx, "SELECT key, type, classes, properties FROM entities WHERE instance = $1 AND key = $2 AND NOT mapped", instance, key))
-	if errors.Is(err, sql.ErrNoRows) {
-		return e, false, nil
-	}
-	if err != nil {
-		return e, false, fmt.Errorf("%s: read entity %q: %w", db.name, key, err)
-	}
-	return e, true, nil
 }
 
 // each calls do with each row until it returns false.

@@ -440,25 +440,6 @@ func TestALargeSnapshotReplacesAnother(t *testing.T) {
 	})
 }
 
-func TestEntityIsFoundByItsKey(t *testing.T) {
-	sqldbtest.Each(t, func(t *testing.T, target string) {
-		db := open(t, target)
-		apply(t, db, acme, "1", create(entity("a", graph.Properties{"n": 1}), mapped("m", "a", "FORWARD", graph.Properties{"_key": "far", "_type": "t", "_class": "C"}))...)
-		e, found, err := db.Entity(t.Context(), acme.ID, "a")
-		if err != nil || !found || text(t, e) != `{"_class":["User"],"_key":"a","_type":"okta_user","n":1}` {
-			t.Errorf("%v, %v, %v", e, found, err)
-		}
-		for _, key := range []string{"far", "none"} {
-			if _, found, err := db.Entity(t.Context(), acme.ID, key); found || err != nil {
-				t.Errorf("%s: %v, %v", key, found, err)
-			}
-		}
-		if _, found, err := db.Entity(t.Context(), "other", "a"); found || err != nil {
-			t.Errorf("of another instance: %v, %v", found, err)
-		}
-	})
-}
-
 func TestAnEmptySnapshotNeedsForce(t *testing.T) {
 	sqldbtest.Each(t, func(t *testing.T, target string) {
 		db := open(t, target)
