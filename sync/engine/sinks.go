@@ -91,7 +91,7 @@ func (s source) Snapshot(ctx context.Context) (sink.Snapshot, error) {
 				}
 			}
 			if batch.Position == position {
-				break // trimmed, or of another epoch: that was an error
+				break // nothing is left
 			}
 			position = batch.Position
 		}
@@ -109,12 +109,16 @@ func before(a, b string) bool {
 	return epochA != epochB || less(entryA, entryB)
 }
 
-func (s source) Status(ctx context.Context, name string) (status sink.Status, err error) {
-	return status, s.load(ctx, name+" status", &status)
+func (s source) Status(ctx context.Context, name string) (sink.Status, error) {
+	var status sink.Status
+	err := s.load(ctx, name+" status", &status)
+	return status, err
 }
 
-func (s source) Wish(ctx context.Context, name string) (wish sink.Wish, err error) {
-	return wish, s.load(ctx, name+" wish", &wish)
+func (s source) Wish(ctx context.Context, name string) (sink.Wish, error) {
+	var wish sink.Wish
+	err := s.load(ctx, name+" wish", &wish)
+	return wish, err
 }
 
 func (s source) Report(ctx context.Context, name string, status sink.Status) error {
@@ -148,8 +152,10 @@ type memory struct {
 	name string
 }
 
-func (m memory) Load(ctx context.Context) (note sink.Note, err error) {
-	return note, source{m.o}.load(ctx, m.name+" note", &note)
+func (m memory) Load(ctx context.Context) (sink.Note, error) {
+	var note sink.Note
+	err := source{m.o}.load(ctx, m.name+" note", &note)
+	return note, err
 }
 
 func (m memory) Save(ctx context.Context, note sink.Note) error {

@@ -38,6 +38,7 @@ type destination struct {
 	calls    int
 	window   time.Duration
 	biggest  int
+	undated  int // users that came without as of when they are so
 }
 
 // fault is how a delivery fails: before it takes effect, or after.
@@ -110,6 +111,9 @@ func (h *destination) Replace(_ context.Context, _ sink.Instance, s sink.Snapsho
 				return err
 			}
 			put(objects, c)
+			if c.Entity != nil && c.Entity.Type == "okta_user" && time.Since(c.AsOf) > 24*time.Hour {
+				h.undated++
+			}
 		}
 		h.objects, h.position = objects, s.Position()
 		h.replaced++
@@ -205,6 +209,9 @@ func TestSinksHoldTheGraph(t *testing.T) {
 	}
 	delivered(t, r.e, sim, "acme", shaky)
 	good.look(func() {
+		if good.undated > 0 {
+			t.Errorf("%d users without a time", good.undated)
+		}
 		if good.replaced != 1 {
 			t.Errorf("%d snapshots to a sink that never failed", good.replaced)
 		}

@@ -339,7 +339,7 @@ func (c *compiler) value(p Property, o operand) (v value, ok bool) {
 			return value{}, false
 		}
 		properties := o.table + ".properties"
-		return value{json: c.d.property(properties, p.Name, func(v any) string { return c.bind(v) }),
+		return value{json: c.d.property(properties, p.Name, c.bind),
 			list: c.mayBeList(p.Name, o.kinds), column: properties, name: p.Name}, true
 	}
 	text := o.table + "." + column

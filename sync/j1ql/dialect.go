@@ -2,6 +2,7 @@ package j1ql
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -142,41 +143,30 @@ func (d Dialect) bytes(text string) string {
 	return "(" + text + `) COLLATE "C"`
 }
 
-// property is a property as a JSON value, NULL if absent. Only names of Indexed are
-// part of the SQL; others are bound.
+// property is a property as a JSON value, NULL if absent.
 func (d Dialect) property(column, name string, bind func(any) string) string {
-	for _, known := range Indexed {
-		if name == known {
-			if d == SQLite {
-				return fmt.Sprintf("NULLIF(%s -> '$.%s', 'null')", column, known)
-			}
-			return fmt.Sprintf("NULLIF(%s -> '%s', 'null')", column, known)
-		}
-	}
 	if d == SQLite {
-		return fmt.Sprintf("NULLIF(%s -> %s, 'null')", column, bind(`$."`+name+`"`))
+		name = `$."` + name + `"`
 	}
 	return fmt.Sprintf("NULLIF(%s -> %s, 'null')", column, bind(name))
 }
 
 // found is a condition that an index finds by: the property is one of these
-// texts. It does not tell whether it is a text.
+// texts. It does not tell whether it is a text. It is "" unless the name is one of
+// Indexed: such a name alone stands in the SQL, since the index has it there.
 func (d Dialect) found(column, name string, params []string) string {
-	for _, known := range Indexed {
-		if name != known {
-			continue
-		}
-		if d == SQLite {
-			return fmt.Sprintf("json_extract(%s, '$.%s') IN (%s)", column, known, list(params))
-		}
-		// The index holds the beginning: a long text would not fit.
-		beginnings := make([]string, len(params))
-		for i, p := range params {
-			beginnings[i] = "left(" + p + ", 256)"
-		}
-		return fmt.Sprintf("left(%s ->> '%s', 256) IN (%s)", column, known, list(beginnings))
+	switch {
+	case !slices.Contains(Indexed, name):
+		return ""
+	case d == SQLite:
+		return fmt.Sprintf("json_extract(%s, '$.%s') IN (%s)", column, name, list(params))
 	}
-	return ""
+	// The index holds the beginning: a long text would not fit.
+	beginnings := make([]string, len(params))
+	for i, p := range params {
+		beginnings[i] = "left(" + p + ", 256)"
+	}
+	return fmt.Sprintf("left(%s ->> '%s', 256) IN (%s)", column, name, list(beginnings))
 }
 
 func list(items []string) string { return strings.Join(items, ", ") }

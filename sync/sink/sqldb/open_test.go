@@ -9,7 +9,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/oktasync/oktasync/sync/graph"
 	"github.com/oktasync/oktasync/sync/sink"
 	"github.com/oktasync/oktasync/sync/sink/sqldb"
 	"github.com/oktasync/oktasync/sync/sink/sqldb/sqldbtest"
