@@ -4,27 +4,49 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"iter"
+	"net"
+	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/labstack/echo/v4"
+	"golang.org/x/time/rate"
 )
 
 // maxSecret bounds the header that a caller shows as a secret.
 const maxSecret = 4096
 
 // bearer lets only calls with the token through. Without a token set, none.
-func bearer(realm, token string) echo.MiddlewareFunc {
+func (a *api) bearer(realm, token string) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
 			scheme, shown, _ := strings.Cut(c.Request().Header.Get(echo.HeaderAuthorization), " ")
-			ok := matches(shown, slices.Values([]string{token}))
-			if !strings.EqualFold(scheme, "Bearer") || token == "" || !ok {
+			if !strings.EqualFold(scheme, "Bearer") {
 				return tokenError{realm}
+			}
+			if err := a.show(c, realm, shown, token); err != nil {
+				return err
 			}
 			return next(c)
 		}
 	}
+}
+
+// show compares what a caller shows as a token with the token. Whoever guesses
+// is soon not even compared any more.
+func (a *api) show(c echo.Context, realm, shown, token string) error {
+	if wait := a.attempts.wait(c.RealIP()); wait > 0 {
+		return attemptsError{wait}
+	}
+	if !matches(shown, slices.Values([]string{token})) || token == "" {
+		if a.attempts.failed(c.RealIP()) {
+			a.Log.Warn("too many wrong tokens from one address: it is refused for a while", "realm", realm, "address", c.RealIP())
+		}
+		return tokenError{realm}
+	}
+	return nil
 }
 
 // matches tells whether shown is one of the secrets. It looks at each of them
@@ -40,4 +62,82 @@ func matches(shown string, secrets iter.Seq[string]) bool {
 		found |= subtle.ConstantTimeCompare(a[:], b[:])
 	}
 	return usable&found == 1
+}
+
+// Wrong tokens that one address may show: many at once, as a script with an old
+// token does, and then one in a while. The secrets of event hooks have no such
+// limit: Okta's addresses are shared by all its customers, and what is refused
+// is lost.
+const (
+	attemptsAtOnce = 20
+	attemptsEvery  = 6 * time.Second
+	maxAddresses   = 10_000 // that are remembered
+)
+
+// attempts counts wrong tokens by address. What it remembers is bounded: the
+// address that was quiet longest is forgotten first.
+type attempts struct {
+	byAddress *lru.Cache[netip.Prefix, *rate.Limiter]
+	now       func() time.Time
+}
+
+func newAttempts(now func() time.Time) *attempts {
+	cache, err := lru.New[netip.Prefix, *rate.Limiter](maxAddresses)
+	if err != nil {
+		panic(err) // the size is a constant above 0
+	}
+	return &attempts{cache, now}
+}
+
+// wait tells how long the address is refused; 0 if it is not.
+func (at *attempts) wait(address string) time.Duration {
+	limiter, ok := at.byAddress.Get(network(address))
+	if !ok {
+		return 0
+	}
+	missing := 1 - limiter.TokensAt(at.now())
+	return time.Duration(max(0, missing) * float64(attemptsEvery))
+}
+
+// failed counts a wrong token, and tells whether it was the last for a while.
+func (at *attempts) failed(address string) bool {
+	fresh := rate.NewLimiter(rate.Every(attemptsEvery), attemptsAtOnce)
+	limiter, known, _ := at.byAddress.PeekOrAdd(network(address), fresh)
+	if !known {
+		limiter = fresh
+	}
+	limiter.AllowN(at.now(), 1)
+	return limiter.TokensAt(at.now()) < 1
+}
+
+// network is what counts as one address: of IPv6 the /64 that one customer gets.
+// What is no address counts as one.
+func network(address string) netip.Prefix {
+	ip, err := netip.ParseAddr(address)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	ip = ip.Unmap().WithZone("")
+	bits := 32
+	if ip.Is6() {
+		bits = 64
+	}
+	prefix, err := ip.Prefix(bits)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	return prefix
+}
+
+// addresses tells how the address of a caller is found: the connection's, or what
+// trusted proxies say in X-Forwarded-For.
+func addresses(proxies []*net.IPNet) echo.IPExtractor {
+	if len(proxies) == 0 {
+		return echo.ExtractIPDirect()
+	}
+	trust := []echo.TrustOption{echo.TrustLoopback(false), echo.TrustLinkLocal(false), echo.TrustPrivateNet(false)}
+	for _, proxy := range proxies {
+		trust = append(trust, echo.TrustIPRange(proxy))
+	}
+	return echo.ExtractIPFromXFFHeader(trust...)
 }

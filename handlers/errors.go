@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -21,7 +22,19 @@ var (
 	errSecret   = errors.New("the Authorization header does not hold the secret of this instance's event hook")
 	errStopping = errors.New("the service is stopping; send the request again")
 	errPanicked = errors.New("a handler panicked")
+
+	errCrossOrigin = errors.New("a call with the console's cookie must come from a page of this host; " +
+		"behind a proxy, let it pass on the Host header. Programs use Authorization: Bearer …")
 )
+
+// attemptsError says that an address showed too many wrong tokens.
+type attemptsError struct{ wait time.Duration }
+
+func (e attemptsError) Error() string {
+	return fmt.Sprintf("too many wrong tokens came from this address; try again in %d s", e.seconds())
+}
+
+func (e attemptsError) seconds() int { return int(e.wait/time.Second) + 1 }
 
 // tokenError says that a call lacks the bearer token of its part of the API.
 type tokenError struct{ realm string }
@@ -60,6 +73,8 @@ type problem struct {
 	Detail   string       `json:"detail,omitempty"`
 	Instance string       `json:"instance"` // the request, as in the log
 	Errors   []fieldError `json:"errors,omitempty"`
+
+	after int // seconds, for Retry-After
 }
 
 // problemOf decides what the caller is told. An error that nobody foresaw tells
@@ -68,6 +83,7 @@ func problemOf(err error) problem {
 	var (
 		invalid *invalidError
 		token   tokenError
+		many    attemptsError
 		busy    busyError
 		tooBig  *http.MaxBytesError
 		routing *echo.HTTPError
@@ -83,6 +99,10 @@ func problemOf(err error) problem {
 		return problem{Status: http.StatusBadRequest, Detail: "the body is not the JSON of an event hook delivery"}
 	case errors.As(err, &token):
 		return problem{Status: http.StatusUnauthorized, Detail: token.Error()}
+	case errors.As(err, &many):
+		return problem{Status: http.StatusTooManyRequests, Detail: many.Error(), after: many.seconds()}
+	case errors.Is(err, errCrossOrigin):
+		return problem{Status: http.StatusForbidden, Detail: errCrossOrigin.Error()}
 	case errors.Is(err, errSecret):
 		return problem{Status: http.StatusUnauthorized, Detail: errSecret.Error()}
 	case errors.Is(err, engine.ErrUnknownInstance):
@@ -99,6 +119,9 @@ func problemOf(err error) problem {
 		return problem{Status: http.StatusBadRequest, Detail: detail, Errors: []fieldError{{"object", detail}}}
 	case errors.As(err, &j1):
 		return problem{Status: http.StatusBadRequest, Detail: j1.Error(), Errors: []fieldError{{"query", j1.Error()}}}
+	case errors.Is(err, engine.ErrCursor):
+		const detail = "after must be the next of an answer to the same call"
+		return problem{Status: http.StatusBadRequest, Detail: detail, Errors: []fieldError{{"after", detail}}}
 	case errors.Is(err, j1ql.ErrCursor):
 		const detail = "cursor must be that of an answer to the same query with the same parameters"
 		return problem{Status: http.StatusBadRequest, Detail: detail, Errors: []fieldError{{"cursor", detail}}}
@@ -178,6 +201,8 @@ func (a *api) answerError(err error, c echo.Context) {
 		h.Set(echo.HeaderWWWAuthenticate, fmt.Sprintf("Bearer realm=%q", realm))
 	case http.StatusServiceUnavailable:
 		h.Set(echo.HeaderRetryAfter, "1")
+	case http.StatusTooManyRequests:
+		h.Set(echo.HeaderRetryAfter, strconv.Itoa(p.after))
 	}
 	c.Response().WriteHeader(p.Status)
 	if c.Request().Method == http.MethodHead {

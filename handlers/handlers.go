@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"log/slog"
+	"net"
 	"net/http"
 	"regexp"
 	"time"
@@ -38,6 +39,7 @@ type Config struct {
 	AdminToken    string          // of /admin and of the readers' part of /v1
 	TriggerToken  string          // of instance events
 	AllowInsecure bool            // http and private addresses as org URL
+	Proxies       []*net.IPNet    // whose X-Forwarded-For is believed
 	Query         Query           // nil: there is no database to ask
 	Database      string          // the name of the sink that answers queries
 	Stopping      <-chan struct{} // closed when the service begins to stop
@@ -50,7 +52,9 @@ type Config struct {
 // api holds what all handlers share.
 type api struct {
 	Config
-	engine *engine.Engine
+	engine   *engine.Engine
+	attempts *attempts
+	sessions sessions
 }
 
 // New returns the routes of the service.
@@ -61,11 +65,12 @@ func New(eng *engine.Engine, cfg Config) *echo.Echo {
 	if cfg.heartbeat == 0 {
 		cfg.heartbeat = heartbeat
 	}
-	a := &api{Config: cfg, engine: eng}
+	a := &api{Config: cfg, engine: eng, attempts: newAttempts(time.Now), sessions: newSessions(cfg.AdminToken, time.Now)}
 
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
 	e.HTTPErrorHandler = a.answerError
+	e.IPExtractor = addresses(cfg.Proxies)
 	// Okta follows no redirect: a trailing slash is the same route.
 	e.Pre(middleware.RemoveTrailingSlash())
 	e.Use(a.observe, a.recovered())
@@ -73,9 +78,13 @@ func New(eng *engine.Engine, cfg Config) *echo.Echo {
 	e.GET("/hooks/okta/:instance", a.verifyHook)
 	e.POST("/hooks/okta/:instance", a.receiveHook)
 
-	e.POST("/v1/instance-events", a.instanceEvent, bearer("trigger", cfg.TriggerToken))
+	e.POST("/v1/instance-events", a.instanceEvent, a.bearer("trigger", cfg.TriggerToken))
 
-	admin := bearer("admin", cfg.AdminToken)
+	e.POST("/admin/session", a.signIn)
+	e.GET("/admin/session", a.session)
+	e.DELETE("/admin/session", a.signOut)
+
+	admin := a.admin
 	e.GET("/v1/instances/:instance/graph", a.graph, admin)
 	e.GET("/v1/instances/:instance/changes", a.changes, admin)
 	e.POST("/v1/instances/:instance/query", a.query, admin)
@@ -91,6 +100,7 @@ func New(eng *engine.Engine, cfg Config) *echo.Echo {
 	e.GET("/admin/instances/:instance/dead-letters/:letter", a.deadLetter, admin)
 	e.POST("/admin/instances/:instance/dead-letters/replay", a.replay, admin)
 	e.GET("/admin/runs/:run", a.run, admin)
+	e.GET("/admin/runs/:run/held", a.held, admin)
 	e.POST("/admin/runs/:run/cancel", a.decide("cancel", eng.Cancel), admin)
 	e.POST("/admin/runs/:run/approve", a.decide("approve", eng.Approve), admin)
 

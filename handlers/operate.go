@@ -44,6 +44,22 @@ func (a *api) decide(what string, order func(ctx context.Context, run string) (e
 	}
 }
 
+// held lists what a run holds, a part at a time, with the names of what it is.
+func (a *api) held(c echo.Context) error {
+	id, err := runParam(c)
+	if err != nil {
+		return err
+	}
+	list, next, err := a.engine.HeldRecords(c.Request().Context(), id, c.QueryParam("after"))
+	if err != nil {
+		return fmt.Errorf("list what run %s holds: %w", id, err)
+	}
+	return c.JSON(http.StatusOK, struct {
+		Held []engine.HeldRecord `json:"held"`
+		Next string              `json:"next,omitempty"` // the after of the next part
+	}{orEmpty(list), next})
+}
+
 // How many dead letters one answer lists, and one replay may name.
 const (
 	someLetters = 100

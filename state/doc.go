@@ -4,7 +4,7 @@
 //
 // Keys of an instance, all under one hash tag, oktasync:{<instance>}:
 //
-//	inbox                stream: events accepted and not yet applied (source, event)
+//	inbox                stream: events accepted and not yet applied (source, event, trace)
 //	seen:<uuid>          an event accepted lately: hook, log, or both in this order
 //	coverage             hash: "<type> hook|log", "… sum", "… max", "<type> late" → counts and ms
 //	dead                 stream: events that could not be understood (source, event, reason)
@@ -35,7 +35,8 @@
 //	instance             the instance's settings, its secrets sealed
 //
 // oktasync:instances is the set of instances; oktasync:mark is there from the
-// first registration on, so that a wiped Redis is known from a new one.
+// first registration on, so that a wiped Redis is known from a new one;
+// oktasync:ended:<session> is a session of the console that was signed out of.
 //
 // # Ownership
 //

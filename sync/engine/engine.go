@@ -21,6 +21,7 @@ var (
 	ErrUnknownRun      = errors.New("no such run")
 	ErrUnavailable     = errors.New("the store does not answer")
 	ErrStalePosition   = errors.New("the position is older than the kept changes")
+	ErrCursor          = errors.New("the cursor is of no answer")
 )
 
 // Instance is one Okta org and how to read it.
@@ -133,6 +134,10 @@ type Run struct {
 	Errors    []RunError          `json:"errors,omitempty"`
 	Held      *Held               `json:"held,omitempty"`
 	ReadUntil time.Time           `json:"readUntil,omitzero"` // of a verify: when its lists were read, on Okta's clock
+
+	// These two are worked out when the run is shown.
+	Calls       int64  `json:"calls"`                 // API calls of all families
+	SecondsLeft *int64 `json:"secondsLeft,omitempty"` // an estimate, of a run that works and has come far enough for one
 }
 
 // Progress is how far one family of lists is.

@@ -8,9 +8,11 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/oktasync/oktasync/state"
+	"github.com/oktasync/oktasync/sync/convert"
 	"github.com/oktasync/oktasync/sync/graph"
 	"github.com/oktasync/oktasync/sync/record"
 )
@@ -104,6 +106,77 @@ func summarize(ctx context.Context, st *state.Org, run string) (*Held, error) {
 		slices.Sort(k.Samples)
 	}
 	return sum, nil
+}
+
+// HeldRecord is one thing that a run holds: of a record, or of all records of a
+// scope that a list did not show.
+type HeldRecord struct {
+	Record  string    `json:"record"`            // record or scope
+	Kind    string    `json:"kind"`              // of record
+	Name    string    `json:"name,omitempty"`    // displayName of what the record gives to the graph now
+	Deletes int64     `json:"deletes"`           // records that approval makes absent; 0: it comes or changes
+	Samples []string  `json:"samples,omitempty"` // of a scope: a few of its records
+	AsOf    time.Time `json:"asOf"`              // when it was seen, on Okta's clock
+	Source  string    `json:"source"`
+	Cause   string    `json:"cause"`
+}
+
+// HeldRecords returns a part of what a run holds, in no order, and the cursor of
+// the next part; "" is the first one and behind the last one.
+func (e *Engine) HeldRecords(ctx context.Context, run, cursor string) ([]HeldRecord, string, error) {
+	at := uint64(0)
+	if cursor != "" {
+		var err error
+		if at, err = strconv.ParseUint(cursor, 10, 64); err != nil {
+			return nil, "", ErrCursor
+		}
+	}
+	if _, err := e.RunByID(ctx, run); err != nil {
+		return nil, "", err
+	}
+	instance := run[:strings.LastIndexByte(run, '-')]
+	in, err := e.instance(ctx, instance)
+	if err != nil {
+		return nil, "", err
+	}
+	st := e.store.Org(instance)
+	texts, next, err := st.Held(ctx, run, at, chunk)
+	if err != nil {
+		return nil, "", unavailable(err)
+	}
+	list := make([]HeldRecord, 0, len(texts))
+	var ids []string // of those that are records
+	for target, text := range texts {
+		h, err := decodeHeld(text)
+		if err != nil {
+			return nil, "", fmt.Errorf("held %s of run %s: %w", target, run, err)
+		}
+		ms := h.Millis
+		if ms == 0 {
+			ms = record.Version(h.Version).Millis()
+			ids = append(ids, target)
+		}
+		list = append(list, HeldRecord{Record: target, Kind: h.Kind, Deletes: h.N, Samples: h.Samples,
+			AsOf: time.UnixMilli(ms).UTC(), Source: h.Source, Cause: h.Cause})
+	}
+	parts, err := st.Look(ctx, ids)
+	if err != nil {
+		return nil, "", unavailable(err)
+	}
+	names := map[string]string{}
+	for i, id := range ids {
+		if objects := project(convert.NewOrg(in.OrgURL, in.Name), id, parts[i]); len(objects) > 0 && objects[0].Entity != nil {
+			names[id], _ = objects[0].Entity.Properties["displayName"].(string)
+		}
+	}
+	for i := range list {
+		list[i].Name = names[list[i].Record]
+	}
+	slices.SortFunc(list, func(a, b HeldRecord) int { return strings.Compare(a.Record, b.Record) })
+	if next == 0 {
+		return list, "", nil
+	}
+	return list, strconv.FormatUint(next, 10), nil
 }
 
 // noteHeld sees to it that the run that holds what was found outside of any

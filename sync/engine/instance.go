@@ -15,6 +15,7 @@ import (
 
 	"github.com/oktasync/oktasync/state"
 	"github.com/oktasync/oktasync/sync/convert"
+	"github.com/oktasync/oktasync/sync/record"
 )
 
 // sealer keeps secrets from whoever can read the store.
@@ -327,6 +328,9 @@ func (e *Engine) runs(ctx context.Context, instance string, limit int64) ([]Run,
 		if err := json.Unmarshal(b, &runs[i]); err != nil {
 			return nil, fmt.Errorf("a run of instance %s: %w", instance, err)
 		}
+		if err := e.forecast(ctx, &runs[i]); err != nil {
+			return nil, err
+		}
 		if runs[i].EndedAt != nil && slices.Contains(holding, runs[i].ID) {
 			runs[i].State = RunHeld // the run itself tells what it holds
 		}
@@ -352,7 +356,45 @@ func (e *Engine) RunByID(ctx context.Context, id string) (Run, error) {
 	if run.Held != nil && run.EndedAt != nil {
 		run.State = RunHeld
 	}
-	return run, nil
+	return run, e.forecast(ctx, &run)
+}
+
+// forecast fills in what a run has cost, and what it will take to its end.
+func (e *Engine) forecast(ctx context.Context, run *Run) error {
+	for _, p := range run.Progress {
+		run.Calls += p.Calls
+	}
+	if run.State != RunRunning || run.Object != "" {
+		return nil
+	}
+	known, err := e.store.Org(run.Instance).Counts(ctx)
+	if err != nil {
+		return unavailable(err)
+	}
+	if share := completed(run.Progress, known); share > 0 {
+		left := int64(e.cfg.Clock().Sub(run.StartedAt).Seconds() * (1 - share) / share)
+		run.SecondsLeft = &left
+	}
+	return nil
+}
+
+// completed tells which share of the slowest family of a run is read, from 0,
+// unknown, to 1: the families run side by side, and the slowest ends last. How
+// long a list of the org will be is known only from the time before; of the
+// others, how many there are.
+func completed(progress map[string]Progress, known map[string]int64) float64 {
+	share := 1.0
+	for family, p := range progress {
+		expected := known[string(map[string]record.Kind{"users": record.KindUser, "groups": record.KindGroup, "apps": record.KindApp}[family])]
+		switch {
+		case p.Done == p.Total:
+		case expected > 0:
+			share = min(share, float64(p.Objects)/float64(expected))
+		default:
+			share = min(share, float64(p.Done)/float64(p.Total))
+		}
+	}
+	return share
 }
 
 func loadRun(ctx context.Context, st *state.Org, id string) (Run, error) {
