@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Server state that matters to what the store promises.
@@ -15,6 +16,9 @@ type Health struct {
 	Fsync      string // always, everysec, no; "" if Redis does not tell
 	Eviction   string // maxmemory-policy
 	Used, Most int64  // bytes; Most 0: without a limit
+	Machine    int64  // bytes of the machine's memory; 0 if Redis does not tell
+	Role       string // master, or slave: a replica, which takes no writes
+	Cluster    bool   // a node of a Redis Cluster
 }
 
 // Health asks Redis for it. What a hosted Redis does not tell stays empty.
@@ -33,6 +37,8 @@ func (s *Store) Health(ctx context.Context) (Health, error) {
 	h.Eviction = info["maxmemory_policy"]
 	h.Used, _ = strconv.ParseInt(info["used_memory"], 10, 64)
 	h.Most, _ = strconv.ParseInt(info["maxmemory"], 10, 64)
+	h.Machine, _ = strconv.ParseInt(info["total_system_memory"], 10, 64)
+	h.Role, h.Cluster = info["role"], info["cluster_enabled"] == "1"
 	// Many hosted servers refuse CONFIG: then it is not known.
 	if c, err := s.rdb.ConfigGet(ctx, "appendfsync").Result(); err == nil {
 		h.Fsync = c["appendfsync"]
@@ -42,6 +48,9 @@ func (s *Store) Health(ctx context.Context) (Health, error) {
 	}
 	return h, ctx.Err()
 }
+
+// Now is the time on the clock of Redis.
+func (s *Store) Now(ctx context.Context) (time.Time, error) { return s.rdb.Time(ctx).Result() }
 
 // Memory returns how many bytes Redis uses, and may use: 0 is without limit.
 func (s *Store) Memory(ctx context.Context) (used, most int64, err error) {

@@ -20,7 +20,7 @@ func (o Org) User(u okta.User, factors bool) record.Observation {
 		c.Person, c.PersonKey = person, person.Key
 	}
 	observation := present(record.User(u.ID), c)
-	if factors && (u.Status == okta.StatusStaged || u.Status == okta.StatusDeprovisioned) {
+	if factors && !u.MayHaveFactors() {
 		observation.Empty = []record.Scope{record.Factors(u.ID)}
 	}
 	return observation

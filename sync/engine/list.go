@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+
 	"github.com/oktasync/oktasync/state"
 	"github.com/oktasync/oktasync/sync/okta"
 	"github.com/oktasync/oktasync/sync/record"
@@ -56,7 +58,9 @@ var errEmpty = errors.New("the answer of Okta is an empty list, though there mus
 	"Check that the token's owner still has an admin role that may read all of them")
 
 // list reads the scope to its end. Only then its watermark moves.
-func (o *org) list(ctx context.Context, l *listing) error {
+func (o *org) list(ctx context.Context, l *listing) (err error) {
+	ctx, span := o.follow(ctx, "list", nil, attribute.String("oktasync.scope", string(l.scope)), attribute.String("oktasync.cause", l.cause.ID))
+	defer func() { finish(span, err) }()
 	var at place
 	if l.cell != nil && l.cell.Value != "" {
 		if err := json.Unmarshal([]byte(l.cell.Value), &at); err != nil {
@@ -260,7 +264,7 @@ func (o *org) page(ctx context.Context, scope record.Scope, link string) (page, 
 	case "users":
 		return convertPage(o.client.Users(ctx, link))(func(p *page, u okta.User) {
 			p.observations = append(p.observations, o.convert.User(u, o.factors))
-			if o.factors && u.Status != okta.StatusStaged && u.Status != okta.StatusDeprovisioned {
+			if o.factors && u.MayHaveFactors() {
 				p.follow = append(p.follow, follow{scope: record.Factors(u.ID)})
 			}
 		})

@@ -367,23 +367,8 @@ func (e *Engine) Health(ctx context.Context) (Health, error) {
 	if r.Most > 0 {
 		h.Redis.Used = float64(r.Used) / float64(r.Most)
 	}
-	warn := func(text string) { h.Warnings = append(h.Warnings, text) }
-	switch {
-	case !r.AOF && r.RDB:
-		warn("Redis keeps only snapshots (RDB): a crash loses minutes of accepted events, which then come back late from the System Log; set appendonly yes")
-	case !r.AOF:
-		warn("Redis keeps nothing on disk: after its restart every instance is read in full again; set appendonly yes")
-	case r.Fsync == "no":
-		warn("Redis leaves it to the system when to write to disk: a crash of the machine loses up to half a minute; set appendfsync everysec")
-	}
-	if r.AOFBroken {
-		warn("Redis could not write its append-only file: see its log, and whether its disk is full")
-	}
-	if r.Eviction != "" && r.Eviction != "noeviction" {
-		warn("Redis may evict keys (maxmemory-policy " + r.Eviction + "), which deletes parts of the graph unseen: set maxmemory-policy noeviction")
-	}
-	if h.Redis.Used > maxMemory {
-		warn(fmt.Sprintf("Redis uses %.0f %% of its memory, and event hooks are answered 503: raise maxmemory", 100*h.Redis.Used))
+	for _, c := range RedisConcerns(r) {
+		h.Warnings = append(h.Warnings, c.String())
 	}
 	return h, nil
 }

@@ -31,6 +31,11 @@ type User struct {
 	Credentials     Credentials    `json:"credentials"`
 }
 
+// MayHaveFactors tells whether a user of this status can have any.
+func (u User) MayHaveFactors() bool {
+	return u.Status != StatusStaged && u.Status != StatusDeprovisioned
+}
+
 // Credentials keeps the e-mail addresses only: nothing secret is decoded.
 type Credentials struct {
 	Emails []CredentialEmail `json:"emails"`

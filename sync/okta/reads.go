@@ -72,6 +72,15 @@ func (c *Client) Groups(ctx context.Context, link string) (Page[Group], error) {
 	return list[Group](ctx, c, "the groups", "/api/v1/groups", q, link)
 }
 
+// BuiltInGroups lists the groups that Okta makes by itself, with the number of
+// members: Everyone, which each org has, is among them.
+func (c *Client) BuiltInGroups(ctx context.Context) (Page[Group], error) {
+	q := limited(200)
+	q.Set("expand", "stats")
+	q.Set("filter", `type eq "`+GroupTypeBuiltIn+`"`)
+	return list[Group](ctx, c, "the built-in groups", "/api/v1/groups", q, "")
+}
+
 // GroupsChangedSince lists the groups whose profile or members moved.
 // Deletions are invisible to it.
 func (c *Client) GroupsChangedSince(ctx context.Context, since time.Time, link string) (Page[Group], error) {
