@@ -148,6 +148,7 @@ func TestMistakesInTheConfigurationAreNamed(t *testing.T) {
 		"never comes":        {"--reconcile-schedule=0 0 31 2 *"},
 		"32 bytes in base64": {"--secret-key=short"},
 		"are the same":       {"--admin-token=a", "--trigger-token=a"},
+		"TRUSTED_PROXIES":    {"--trusted-proxies=10.0.0.0/8,10.0.0.0/99"},
 		"only one is set":    {"--okta-client-orgurl=https://example.okta.com"},
 		"not the org":        {"--hook-secret=sixteen-characters"},
 		"16 to 4096":         {"--okta-client-orgurl=https://example.okta.com", "--okta-client-token=t", "--hook-secret=short"},
