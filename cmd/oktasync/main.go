@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -23,6 +22,8 @@ type commands struct {
 	Query   queryCmd   `cmd:"" help:"Ask a graph in J1QL, while the service runs or not."`
 	Probe   probeCmd   `cmd:"" help:"Find out on a scratch scope what JupiterOne honours, and what to switch on."`
 	Version versionCmd `cmd:"" help:"Print the version."`
+
+	Healthcheck healthcheckCmd `cmd:"" help:"Ask the service on this machine whether it is ready: for containers."`
 
 	Debug bool `help:"Log requests and details as well."`
 }
@@ -90,23 +91,6 @@ func run(ctx context.Context, args []string, w world) int {
 
 // usageError is a mistake in how the command was called.
 type usageError struct{ error }
-
-type versionCmd struct{}
-
-func (versionCmd) Run(w world) error {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return errors.New("this binary does not tell its version")
-	}
-	revision := ""
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			revision = " " + s.Value
-		}
-	}
-	_, err := fmt.Fprintf(w.stdout, "oktasync %s%s %s\n", info.Main.Version, revision, info.GoVersion)
-	return err
-}
 
 // terminal tells whether w is a screen.
 func terminal(w io.Writer) bool {
