@@ -31,9 +31,10 @@ type serveCmd struct {
 	TriggerToken Secret `env:"OKTASYNC_TRIGGER_TOKEN" placeholder:"TOKEN" help:"Bearer token of instance events."`
 	SecretKey    Secret `env:"OKTASYNC_SECRET_KEY" placeholder:"BASE64" help:"32 bytes in base64: seals credentials at rest."`
 
-	reading  `embed:""`
-	keeping  `embed:""`
-	delivery `embed:""`
+	encryption `embed:""`
+	reading    `embed:""`
+	keeping    `embed:""`
+	delivery   `embed:""`
 
 	OrgURL     string `name:"okta-client-orgurl" env:"OKTA_CLIENT_ORGURL" placeholder:"https://…" help:"Org of the instance 'default'."`
 	OrgToken   Secret `name:"okta-client-token" env:"OKTA_CLIENT_TOKEN" placeholder:"TOKEN" help:"API token of that org."`
@@ -56,13 +57,18 @@ func (cmd *serveCmd) Run(ctx context.Context, w world) (err error) {
 	if err != nil {
 		return fmt.Errorf("cannot listen: %w", err)
 	}
+	bare := listener
+	if listener, err = cmd.encryption.over(bare, w.log); err != nil {
+		bare.Close()
+		return err
+	}
 	eng, err := engine.New(ctx, cfg)
 	if err != nil {
 		listener.Close()
 		return err
 	}
 	warn(ctx, w, eng)
-	w.log.Info("listening", "address", listener.Addr().String(), "embedded", eng.Embedded())
+	w.log.Info("listening", "address", listener.Addr().String(), "tls", cmd.CertFile != "", "embedded", eng.Embedded(), "version", thisBuild().String())
 	return errors.Join(serve(ctx, w, eng, listener, cmd.handlersConfig(sinks), cmd.registerDefault), eng.Close())
 }
 
@@ -88,7 +94,7 @@ func warn(ctx context.Context, w world, eng *engine.Engine) {
 func (cmd *serveCmd) prepare(w world) (engine.Config, error) {
 	cfg := cmd.engineConfig(w.log)
 	cmd.into(&cfg)
-	errs := []error{cmd.reading.validate(), cmd.keeping.validate()}
+	errs := []error{cmd.reading.validate(), cmd.keeping.validate(), cmd.encryption.validate()}
 	if cmd.RedisURL == "" {
 		fmt.Fprintln(w.stderr, "No Redis URL is set (OKTASYNC_REDIS_URL): the state is in memory and is lost at exit.")
 		for _, t := range []struct {
