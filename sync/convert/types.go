@@ -1,5 +1,7 @@
 package convert
 
+import "slices"
+
 // EventTypes returns the types of the events that have an effect, or that tell
 // of the delivery to us, in no order.
 func EventTypes() []string {
@@ -17,4 +19,17 @@ func EventTypes() []string {
 func KnownType(eventType string) (known, hook bool) {
 	d, known := decisions[eventType]
 	return known, d.hook
+}
+
+// HookTypes returns the types that an event hook must be subscribed to: those
+// that have an effect and that Okta sends to hooks. They are sorted.
+func HookTypes() []string {
+	var types []string
+	for name, d := range decisions {
+		if d.effect != nil && d.hook {
+			types = append(types, name)
+		}
+	}
+	slices.Sort(types)
+	return types
 }

@@ -69,6 +69,16 @@
 // and a since of more than 180 days ago is refused. The filter knows eventType,
 // target.id, actor.id, transaction.id and outcome.result.
 //
+// # Event hooks
+//
+// A [Sender] delivers to any address. Hooks of the org itself are made by the
+// API under /api/v1/eventHooks, or by [Org.AddEventHook] as in the Admin
+// Console; [Org.NewHookSender] delivers to one by its types, its address and its
+// secret, while it is ACTIVE and VERIFIED. A PUT replaces the hook as a whole;
+// a secret is never read back; filters are kept, and not evaluated. What the
+// docs do not say: a hook stays VERIFIED when a PUT repeats its channel and its
+// secret; the deletion of an active one is a 400.
+//
 // # Faults
 //
 // [Org.Fail] and [Org.FailNext] make calls fail; [Org.OnRequest] changes the org

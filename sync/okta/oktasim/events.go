@@ -67,6 +67,12 @@ var eventTypes = map[string]eventType{
 	"system.org.rate_limit.warning":               {true, "Rate limit warning", "", "WARN"},
 	"system.org.rate_limit.violation":             {true, "Rate limit violation", "", "WARN"},
 	"event_hook.delivery":                         {false, "Event hook delivery failed", "", "WARN"},
+	"event_hook.created":                          {false, "Create event hook", "", ""},
+	"event_hook.updated":                          {false, "Update event hook", "", ""},
+	"event_hook.verified":                         {false, "Verify event hook", "", ""},
+	"event_hook.activated":                        {false, "Activate event hook", "", ""},
+	"event_hook.deactivated":                      {false, "Deactivate event hook", "", ""},
+	"event_hook.deleted":                          {false, "Delete event hook", "", ""},
 	"user.session.start":                          {true, "User login to Okta", "core.user_auth.login_success", ""},
 }
 

@@ -41,7 +41,7 @@ type Faults struct {
 type Sender struct {
 	org    *Org
 	hook   Hook
-	header string
+	id     string // of a hook of the org, which then says what hook is
 	client *http.Client
 
 	mu     sync.Mutex
@@ -74,10 +74,10 @@ func (e *DeliveryError) Unwrap() error { return e.Err }
 
 // NewSender returns a sender for the hook.
 func (o *Org) NewSender(hook Hook, faults Faults) *Sender {
-	s := &Sender{org: o, hook: hook, header: hook.Header, client: hook.Client, faults: faults,
+	s := &Sender{org: o, hook: hook, client: hook.Client, faults: faults,
 		rng: rand.New(rand.NewPCG(uint64(o.cfg.Seed), 3))}
-	if s.header == "" {
-		s.header = "Authorization"
+	if s.hook.Header == "" {
+		s.hook.Header = "Authorization"
 	}
 	if s.hook.Timeout == 0 {
 		s.hook.Timeout = 3 * time.Second
@@ -164,8 +164,12 @@ func (s *Sender) cut(events []Event, all bool) [][]Event {
 	defer s.mu.Unlock()
 	queue := s.late
 	s.late = nil
+	hook, live := s.current()
+	if !live {
+		return nil
+	}
 	for _, e := range events {
-		if !e.HookEligible || s.hook.Types != nil && !slices.Contains(s.hook.Types, e.Type) {
+		if !e.HookEligible || hook.Types != nil && !slices.Contains(hook.Types, e.Type) {
 			continue
 		}
 		if s.faults.Terse {
@@ -225,11 +229,19 @@ const (
 
 // send makes one delivery, and its retry.
 func (s *Sender) send(ctx context.Context, events []Event) error {
-	body := s.org.DeliveryBody(events)
+	id := s.org.cfg.HookID
+	if s.id != "" {
+		id = s.id
+	}
+	hook, live := s.current()
+	if !live {
+		return nil // a hook that was switched off gets nothing
+	}
+	body := s.org.deliveryBody(id, events)
 	fail := &DeliveryError{Events: len(events)}
 	for fail.Tries < 2 && ctx.Err() == nil {
 		fail.Tries++
-		fail.Status, fail.Err = s.post(ctx, body)
+		fail.Status, fail.Err = s.post(ctx, hook, body)
 		if fail.Err == nil && fail.Status < 500 {
 			break
 		}
@@ -244,24 +256,23 @@ func (s *Sender) send(ctx context.Context, events []Event) error {
 		return nil
 	}
 	if ctx.Err() == nil {
-		hook := s.org.cfg.HookID
 		s.org.notice(happening{typ: "event_hook.delivery", job: true, actor: systemActor, result: "FAILURE", reason: "The hook did not take the delivery",
-			targets: []target{{ID: hook, Type: "EventHook", AlternateID: "unknown", DisplayName: "oktasync"}}})
+			targets: []target{{ID: id, Type: "EventHook", AlternateID: "unknown", DisplayName: "oktasync"}}})
 	}
 	return fail
 }
 
-func (s *Sender) post(ctx context.Context, body []byte) (int, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.hook.Timeout)
+func (s *Sender) post(ctx context.Context, hook Hook, body []byte) (int, error) {
+	ctx, cancel := context.WithTimeout(ctx, hook.Timeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.hook.URL, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, hook.URL, bytes.NewReader(body))
 	if err != nil {
 		return 0, err
 	}
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("Content-Type", "application/json")
-	if s.hook.Secret != "" {
-		req.Header.Set(s.header, s.hook.Secret)
+	if hook.Secret != "" {
+		req.Header.Set(hook.Header, hook.Secret)
 	}
 	resp, err := s.client.Do(req)
 	if err != nil {
@@ -390,7 +401,9 @@ func (o *Org) Events() []Event {
 
 // DeliveryBody returns the body of a delivery of the events: with an eventId of
 // its own, and an eventTime of three or six digits.
-func (o *Org) DeliveryBody(events []Event) []byte {
+func (o *Org) DeliveryBody(events []Event) []byte { return o.deliveryBody(o.cfg.HookID, events) }
+
+func (o *Org) deliveryBody(hook string, events []Event) []byte {
 	n := o.bodies.Add(1)
 	format := "2006-01-02T15:04:05.000Z"
 	if n%2 == 0 {
@@ -412,7 +425,7 @@ func (o *Org) DeliveryBody(events []Event) []byte {
 		EventTime   string `json:"eventTime"`
 		ContentType string `json:"contentType"`
 	}{
-		"com.okta.event_hook", "1.0", "0.1", o.url + "/api/v1/eventHooks/" + o.cfg.HookID,
+		"com.okta.event_hook", "1.0", "0.1", o.url + "/api/v1/eventHooks/" + hook,
 		fmt.Sprintf("%08x-0000-4000-8000-%012x", uint32(o.cfg.Seed), n),
 		struct {
 			Events []json.RawMessage `json:"events"`

@@ -57,6 +57,15 @@ type Config struct {
 	UnknownStatus bool
 
 	HookID string // of the event hook in debugData and envelopes; has a default
+
+	// HookRights are what the token may do with event hooks.
+	HookRights HookRights
+	// PlainHooks lets event hooks have http addresses: Okta demands https, and
+	// servers of tests have none.
+	PlainHooks bool
+	// NoHookTypes are event types that this org does not offer to hooks, as a
+	// Classic org lacks some.
+	NoHookTypes []string
 }
 
 // Org is a simulated Okta org. Its methods may be called from any goroutine.
@@ -71,30 +80,32 @@ type Org struct {
 	conns sync.WaitGroup // connections: only the server adds to it
 	once  sync.Once
 
-	mu       sync.RWMutex
-	rng      *rand.Rand // of mutations and events
-	ids      uint64     // counts the ids given
-	seqs     int64
-	lastAt   int64
-	step     func() time.Duration
-	kinds    map[Kind]int
-	users    table[*userNode]
-	groups   table[*groupNode]
-	apps     table[*appNode]
-	logins   map[string]*userNode // present users by login, lower case
-	everyone *groupNode
-	admin    string    // id of the user who does things; "" if there is none
-	profiles int       // profile updates so far
-	lastPair [2]string // group and user of the last random membership change
-	retired  []retired
-	due      []due
-	log      []*logged // by time of persistence
-	feed     []Event   // as they happened
-	feedAt   int       // number of the first of feed
-	news     chan struct{}
-	noticed  uint64     // what Okta noticed by itself so far
-	noticing *rand.Rand // of such events
-	logMoves int64      // times that the log moved
+	mu        sync.RWMutex
+	rng       *rand.Rand // of mutations and events
+	ids       uint64     // counts the ids given
+	seqs      int64
+	lastAt    int64
+	step      func() time.Duration
+	kinds     map[Kind]int
+	users     table[*userNode]
+	groups    table[*groupNode]
+	apps      table[*appNode]
+	logins    map[string]*userNode // present users by login, lower case
+	everyone  *groupNode
+	admin     string    // id of the user who does things; "" if there is none
+	profiles  int       // profile updates so far
+	lastPair  [2]string // group and user of the last random membership change
+	retired   []retired
+	due       []due
+	hooks     []*eventHook
+	hooksMade int
+	log       []*logged // by time of persistence
+	feed      []Event   // as they happened
+	feedAt    int       // number of the first of feed
+	news      chan struct{}
+	noticed   uint64     // what Okta noticed by itself so far
+	noticing  *rand.Rand // of such events
+	logMoves  int64      // times that the log moved
 
 	rates    rates
 	inFlight atomic.Int64

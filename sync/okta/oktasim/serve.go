@@ -225,6 +225,9 @@ func (o *Org) route(r *http.Request) (answer, error) {
 		return answer{}, failure("E0000008")
 	}
 	p := strings.Split(path, "/")
+	if p[0] == "eventHooks" && r.Method != http.MethodGet {
+		return o.manageHooks(r, p)
+	}
 	shape := p[0]
 	for i, s := range p[1:] {
 		if i%2 == 0 && p[0] != "org" {
@@ -284,7 +287,8 @@ type req struct {
 var byID = map[string]bool{
 	"users/*": true, "groups/*": true, "apps/*": true,
 	"apps/*/users/*": true, "apps/*/groups/*": true, "org": true, "org/privacy/oktaSupport": true,
-	"logs": true, // has a lag of its own
+	"logs":       true, // has a lag of its own
+	"eventHooks": true, "eventHooks/*": true,
 }
 
 var endpoints map[string]func(*req) (answer, error)
@@ -313,6 +317,8 @@ func init() {
 		"org":                     (*req).org,
 		"org/privacy/oktaSupport": (*req).support,
 		"logs":                    (*req).logs,
+		"eventHooks":              (*req).listHooks,
+		"eventHooks/*":            (*req).oneHook,
 	}
 }
 
