@@ -44,13 +44,21 @@ func (a *api) decide(what string, order func(ctx context.Context, run string) (e
 	}
 }
 
-// held lists what a run holds, a part at a time, with the names of what it is.
+// held lists what a run holds, or with ?scope= the records that one entry of it
+// stands for; a part at a time.
 func (a *api) held(c echo.Context) error {
 	id, err := runParam(c)
 	if err != nil {
 		return err
 	}
-	list, next, err := a.engine.HeldRecords(c.Request().Context(), id, c.QueryParam("after"))
+	ctx, after := c.Request().Context(), c.QueryParam("after")
+	var list []engine.HeldRecord
+	var next string
+	if scope := c.QueryParam("scope"); scope != "" {
+		list, next, err = a.engine.HeldOfScope(ctx, id, scope, after)
+	} else {
+		list, next, err = a.engine.HeldRecords(ctx, id, after)
+	}
 	if err != nil {
 		return fmt.Errorf("list what run %s holds: %w", id, err)
 	}

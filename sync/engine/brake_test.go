@@ -45,6 +45,41 @@ func missing(before, after map[string]string) (keys []string) {
 	return keys
 }
 
+// heldRecords returns all that a run holds, those of scopes one by one.
+func heldRecords(t *testing.T, e *Engine, run string) map[string]HeldRecord {
+	t.Helper()
+	all := map[string]HeldRecord{}
+	collect := func(part func(cursor string) ([]HeldRecord, string, error)) (scopes []HeldRecord) {
+		for cursor := ""; ; {
+			list, next, err := part(cursor)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, h := range list {
+				if h.Scope {
+					scopes = append(scopes, h)
+				} else {
+					all[h.Record] = h
+				}
+			}
+			if cursor = next; cursor == "" {
+				return scopes
+			}
+		}
+	}
+	scopes := collect(func(cursor string) ([]HeldRecord, string, error) { return e.HeldRecords(t.Context(), run, cursor) })
+	for _, scope := range scopes {
+		before := len(all)
+		collect(func(cursor string) ([]HeldRecord, string, error) {
+			return e.HeldOfScope(t.Context(), run, scope.Record, cursor)
+		})
+		if n := int64(len(all) - before); n != scope.Deletes {
+			t.Errorf("%s: %d records are listed of %d", scope.Record, n, scope.Deletes)
+		}
+	}
+	return all
+}
+
 // More absences than the brake lets through are held, the rest is applied; an
 // approval applies them as of then, and what was observed since wins.
 func TestBrakeHoldsAndApprovalAppliesAsOfThen(t *testing.T) {
@@ -56,6 +91,17 @@ func TestBrakeHoldsAndApprovalAppliesAsOfThen(t *testing.T) {
 	run := r.reconcile()
 	if run.State != RunHeld || run.Held == nil || run.Held.Kinds["appuser"].Deletes != 60 || run.Held.Total != 60 || len(run.Held.Kinds["appuser"].Samples) == 0 {
 		t.Fatalf("run: %s, held %+v", run.State, run.Held)
+	}
+	all := heldRecords(t, r.e, run.ID)
+	for _, user := range gone {
+		// An operator sees which user would lose what.
+		h, ok := all["appuser/"+app+"/"+user]
+		if !ok || h.Deletes != 1 || h.Kind != "appuser" || !strings.Contains(h.Name, " – ") || h.AsOf.After(r.clock.Now()) || h.Cause != run.ID {
+			t.Errorf("the list of what is held lacks %s, or has it wrong: %+v", user, h)
+		}
+	}
+	if len(all) != 60 {
+		t.Errorf("%d are in the list of what is held", len(all))
 	}
 	after := r.graph()
 	if lost := missing(before, after); len(lost) > 0 {

@@ -111,12 +111,12 @@ func summarize(ctx context.Context, st *state.Org, run string) (*Held, error) {
 // HeldRecord is one thing that a run holds: of a record, or of all records of a
 // scope that a list did not show.
 type HeldRecord struct {
-	Record  string    `json:"record"`            // record or scope
-	Kind    string    `json:"kind"`              // of record
-	Name    string    `json:"name,omitempty"`    // displayName of what the record gives to the graph now
-	Deletes int64     `json:"deletes"`           // records that approval makes absent; 0: it comes or changes
-	Samples []string  `json:"samples,omitempty"` // of a scope: a few of its records
-	AsOf    time.Time `json:"asOf"`              // when it was seen, on Okta's clock
+	Record  string    `json:"record"`         // record or scope
+	Kind    string    `json:"kind"`           // of record
+	Name    string    `json:"name,omitempty"` // displayName of its entity in the graph, of an edge those of both ends
+	Deletes int64     `json:"deletes"`        // records that approval makes absent; 0: it comes or changes
+	Scope   bool      `json:"scope"`          // it stands for as many records of a scope: HeldOfScope lists them
+	AsOf    time.Time `json:"asOf"`           // when it was seen, on Okta's clock
 	Source  string    `json:"source"`
 	Cause   string    `json:"cause"`
 }
@@ -131,52 +131,144 @@ func (e *Engine) HeldRecords(ctx context.Context, run, cursor string) ([]HeldRec
 			return nil, "", ErrCursor
 		}
 	}
-	if _, err := e.RunByID(ctx, run); err != nil {
-		return nil, "", err
-	}
-	instance := run[:strings.LastIndexByte(run, '-')]
-	in, err := e.instance(ctx, instance)
+	st, org, err := e.holder(ctx, run)
 	if err != nil {
 		return nil, "", err
 	}
-	st := e.store.Org(instance)
 	texts, next, err := st.Held(ctx, run, at, chunk)
 	if err != nil {
 		return nil, "", unavailable(err)
 	}
 	list := make([]HeldRecord, 0, len(texts))
-	var ids []string // of those that are records
 	for target, text := range texts {
 		h, err := decodeHeld(text)
 		if err != nil {
 			return nil, "", fmt.Errorf("held %s of run %s: %w", target, run, err)
 		}
-		ms := h.Millis
-		if ms == 0 {
-			ms = record.Version(h.Version).Millis()
-			ids = append(ids, target)
-		}
-		list = append(list, HeldRecord{Record: target, Kind: h.Kind, Deletes: h.N, Samples: h.Samples,
-			AsOf: time.UnixMilli(ms).UTC(), Source: h.Source, Cause: h.Cause})
+		list = append(list, h.shown(target))
 	}
-	parts, err := st.Look(ctx, ids)
+	if err := nameThem(ctx, st, org, list); err != nil || next == 0 {
+		return list, "", err
+	}
+	return list, strconv.FormatUint(next, 10), nil
+}
+
+// HeldOfScope returns a part of the records that go if what a run holds of a
+// scope is approved; cursors as HeldRecords.
+func (e *Engine) HeldOfScope(ctx context.Context, run, scope, cursor string) ([]HeldRecord, string, error) {
+	if cursor == "" {
+		cursor = "0"
+	} else if _, err := strconv.ParseUint(cursor, 10, 64); err != nil {
+		return nil, "", ErrCursor
+	}
+	st, org, err := e.holder(ctx, run)
+	if err != nil {
+		return nil, "", err
+	}
+	text, err := st.Cell(ctx, "held:"+run, scope)
+	if err != nil || text == "" { // approved or canceled meanwhile
+		return nil, "", unavailable(err)
+	}
+	h, err := decodeHeld(text)
+	if err != nil {
+		return nil, "", fmt.Errorf("held %s of run %s: %w", scope, run, err)
+	}
+	if h.Millis == 0 {
+		return nil, "", fmt.Errorf("%w: %s", ErrUnknownObject, scope)
+	}
+	seen, next, err := st.Graph(ctx, scope, cursor, chunk)
 	if err != nil {
 		return nil, "", unavailable(err)
 	}
-	names := map[string]string{}
-	for i, id := range ids {
-		if objects := project(convert.NewOrg(in.OrgURL, in.Name), id, parts[i]); len(objects) > 0 && objects[0].Entity != nil {
-			names[id], _ = objects[0].Entity.Properties["displayName"].(string)
+	var list []HeldRecord
+	for _, s := range seen {
+		if record.Version(s.Version) < record.AsRead(h.Millis) {
+			list = append(list, HeldRecord{Record: s.ID, Kind: h.Kind, Deletes: 1,
+				AsOf: time.UnixMilli(h.Millis).UTC(), Source: h.Source, Cause: h.Cause})
 		}
 	}
+	if err := nameThem(ctx, st, org, list); err != nil || next == "0" {
+		return list, "", err
+	}
+	return list, next, nil
+}
+
+// holder returns the state that a run belongs to.
+func (e *Engine) holder(ctx context.Context, run string) (*state.Org, convert.Org, error) {
+	at := strings.LastIndexByte(run, '-')
+	if at < 0 {
+		return nil, convert.Org{}, fmt.Errorf("%w: %s", ErrUnknownRun, run)
+	}
+	in, err := e.instance(ctx, run[:at])
+	if errors.Is(err, ErrUnknownInstance) {
+		err = fmt.Errorf("%w: %s", ErrUnknownRun, run)
+	}
+	if err != nil {
+		return nil, convert.Org{}, err
+	}
+	st := e.store.Org(in.ID)
+	_, err = loadRun(ctx, st, run)
+	return st, convert.NewOrg(in.OrgURL, in.Name), err
+}
+
+func (h held) shown(target string) HeldRecord {
+	ms := h.Millis
+	if ms == 0 {
+		ms = record.Version(h.Version).Millis()
+	}
+	return HeldRecord{Record: target, Kind: h.Kind, Deletes: h.N, Scope: h.Millis > 0,
+		AsOf: time.UnixMilli(ms).UTC(), Source: h.Source, Cause: h.Cause}
+}
+
+// nameThem fills in what the records are called in the graph now, and sorts them.
+func nameThem(ctx context.Context, st *state.Org, org convert.Org, list []HeldRecord) error {
+	slices.SortFunc(list, func(a, b HeldRecord) int { return strings.Compare(a.Record, b.Record) })
+	var ids []string
+	for _, h := range list {
+		if !h.Scope {
+			ids = append(ids, h.Record)
+		}
+	}
+	names, err := displayNames(ctx, st, org, ids)
 	for i := range list {
 		list[i].Name = names[list[i].Record]
 	}
-	slices.SortFunc(list, func(a, b HeldRecord) int { return strings.Compare(a.Record, b.Record) })
-	if next == 0 {
-		return list, "", nil
+	return err
+}
+
+// displayNames tells what records are called in the graph now: as their entity,
+// or as the ends of their edge.
+func displayNames(ctx context.Context, st *state.Org, org convert.Org, ids []string) (map[string]string, error) {
+	all := slices.Clone(ids)
+	for _, id := range ids {
+		for _, end := range record.ID(id).Ends() {
+			all = append(all, string(end))
+		}
 	}
-	return list, strconv.FormatUint(next, 10), nil
+	slices.Sort(all)
+	all = slices.Compact(all)
+	parts, err := st.Look(ctx, all)
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	names := map[string]string{}
+	for i, id := range all {
+		if objects := project(org, id, parts[i]); len(objects) > 0 && objects[0].Entity != nil {
+			names[id], _ = objects[0].Entity.Properties["displayName"].(string)
+		}
+	}
+	for _, id := range ids {
+		var ends []string
+		for _, end := range record.ID(id).Ends() {
+			if name := names[string(end)]; name != "" {
+				ends = append(ends, name)
+			}
+		}
+		if names[id] == "" {
+			names[id] = strings.Join(ends, " – ")
+		}
+	}
+	return names, nil
 }
 
 // noteHeld sees to it that the run that holds what was found outside of any
@@ -292,8 +384,13 @@ func (o *org) cancel(ctx context.Context, id string) error {
 		b.Set = []state.Cell{{Hash: "runs", Field: id, Value: string(text)}}
 	}
 	o.log.Info("run is canceled, and what it held dropped", "run", id)
-	_, err = o.merge(ctx, b)
-	return err
+	if _, err := o.merge(ctx, b); err != nil {
+		return err
+	}
+	if b.Set != nil {
+		o.noteEnded(run)
+	}
+	return nil
 }
 
 // settleFor bounds how long a verify waits to be caught up with its lists.
