@@ -104,6 +104,8 @@ func New(eng *engine.Engine, cfg Config) *echo.Echo {
 	e.POST("/admin/runs/:run/cancel", a.decide("cancel", eng.Cancel), admin)
 	e.POST("/admin/runs/:run/approve", a.decide("approve", eng.Approve), admin)
 
+	console(e)
+
 	e.GET("/healthz", a.health)
 	e.GET("/readyz", a.ready)
 	e.GET("/metrics", echo.WrapHandler(metrics(eng, cfg.Log)))

@@ -1,0 +1,275 @@
+// The instances: all of them beside each other, and one with all that is known.
+
+import { every, get, instancePath, post } from './api.js';
+import { ask, bar, el, facts, note, patch, pill, say, table } from './dom.js';
+import { ago, age, many, number, percent, runState, sinkState, span, time, took, working } from './format.js';
+import { progress } from './run.js';
+
+const refreshEvery = 3000;
+
+// From how many seconds on the System Log counts as left behind.
+const logIsOld = 300;
+
+export async function instances(main, signal) {
+  const content = el('div');
+  main.append(el('h1', null, 'Instances'), content);
+  await every(signal, async () => {
+    try {
+      const [{ instances: all }, health] = await Promise.all([
+        get('/admin/instances', signal),
+        get('/healthz', signal).catch(() => ({})), // the instances tell enough without it
+      ]);
+      patch(content,
+        (health.warnings ?? []).map((warning) => note('warn', warning)),
+        all.length === 0 ? note('info', 'No instance is registered yet. An instance event does that: POST /v1/instance-events.') : null,
+        el('div', { class: 'cards' }, all.map(card)));
+    } catch (err) {
+      if (!signal.aborted) patch(content, note('bad', err.message));
+    }
+    return refreshEvery;
+  });
+}
+
+const home = (id) => `#/instances/${encodeURIComponent(id)}`;
+
+function card(status) {
+  return el('article', { class: 'card', 'data-key': status.id },
+    el('h2', null, el('a', { href: home(status.id) }, status.name || status.id)),
+    el('p', { class: 'quiet' }, `${status.id} · ${host(status.oktaOrgUrl)}`),
+    el('p', { class: 'pills' }, pills(status)),
+    problems(status),
+    facts(summary(status)));
+}
+
+const host = (url) => url.replace(/^https?:\/\//, '');
+
+// pills say in a word each what matters most.
+function pills(status) {
+  return [
+    status.whole ? pill('ok', 'whole') : pill('warn', 'not whole yet'),
+    status.paused ? pill('warn', 'paused') : null,
+    !status.owner && !status.paused ? pill('bad', 'nobody works for it') : null,
+    status.held > 0 ? pill('warn', `${number(status.held)} held`) : null,
+    status.problem || status.log.problem ? pill('bad', 'problem') : null,
+  ];
+}
+
+function problems(status) {
+  return [
+    status.problem ? note('bad', status.problem) : null,
+    status.log.problem ? note('bad', status.log.problem) : null,
+    status.hook?.problem ? note('warn', status.hook.problem) : null,
+    Object.entries(status.sinks ?? {}).map(([name, sink]) => (sink.error ? note('warn', `${name}: ${sink.error}`) : null)),
+  ];
+}
+
+function summary(status) {
+  const covered = coverage(status);
+  const run = status.lastRun;
+  return [
+    ['System Log read up to', freshness(status)],
+    ['Delay of hook events', covered.delay],
+    ['Came by hook first', covered.share],
+    ['Events not yet applied', number(status.inbox)],
+    ['Objects to read again', number(status.refreshes)],
+    ['Sinks', Object.entries(status.sinks ?? {}).map(([name, sink]) => sinkLine(name, sink))],
+    ['Event hook', hook(status.hook)],
+    ['Drift', drift(status.drift)],
+    ['Rate limit, tightest', tightest(status.rateLimits)],
+    ['Held', status.held > 0 && run?.state === 'held' ? el('a', { href: runLink(run) }, many(status.held, 'object')) : number(status.held)],
+    ['Dead letters', status.deadLetters > 0 ? el('a', { href: `${home(status.id)}/dead-letters` }, number(status.deadLetters)) : '0'],
+    ['Last run', run ? [runState(run.state), ' ', el('a', { href: runLink(run) }, run.mode), ' ', ago(run.endedAt ?? run.startedAt)] : 'none yet'],
+  ];
+}
+
+export const runLink = (run) => `#/runs/${encodeURIComponent(run.id)}`;
+
+function freshness(status) {
+  const at = status.log.readUpTo;
+  const text = ago(at);
+  return at && age(at) > logIsOld ? [text, ' ', pill('bad', 'behind')] : text;
+}
+
+// coverage says of the types that Okta can send by hook how many events came so,
+// and how late.
+function coverage(status) {
+  let hooked = 0, logged = 0, late = 0, sum = 0, most = 0;
+  for (const c of Object.values(status.coverage ?? {})) {
+    if (!c.hookEligible) continue;
+    hooked += c.hook;
+    logged += c.log;
+    late += c.late;
+    sum += c.hookDelaySum;
+    most = Math.max(most, c.hookDelayMax);
+  }
+  const all = hooked + logged;
+  return {
+    share: all === 0 ? 'no event yet' : `${percent(hooked, all)} of ${many(all, 'event')}${late > 0 ? `, ${number(late)} late` : ''}`,
+    delay: hooked === 0 ? 'no event yet' : `${span(sum / hooked / 1000)} mean, ${span(most / 1000)} at most`,
+  };
+}
+
+const sinkLine = (name, sink) => el('span', { class: 'line' }, sinkState(sink.state), ` ${name}, lag ${span(sink.lagSeconds)}`);
+
+function hook(h) {
+  if (!h?.checkedAt) return 'unknown';
+  const good = h.status === 'ACTIVE' && h.verificationStatus === 'VERIFIED' && !(h.missing?.length > 0);
+  return [pill(good ? 'ok' : 'warn', [h.status, h.verificationStatus].filter(Boolean).join(', ').toLowerCase() || 'unknown'),
+    h.missing?.length > 0 ? ` lacks ${many(h.missing.length, 'type')}` : '', ' checked ', ago(h.checkedAt)];
+}
+
+function drift(d) {
+  if (!d) return 'unknown: no verify yet';
+  return [d.total > 0 ? pill('warn', many(d.total, 'record')) : pill('ok', 'none'), ' verified ', ago(d.at)];
+}
+
+// A limit is told as Okta's answers do: what is used of it, by whomever.
+const used = (limit) => (limit.limit > 0 && limit.remaining != null ? limit.limit - limit.remaining : null);
+
+function tightest(limits) {
+  const known = (limits ?? []).filter((limit) => used(limit) != null);
+  if (known.length === 0) return 'unknown';
+  const most = known.reduce((a, b) => (used(a) / a.limit >= used(b) / b.limit ? a : b));
+  return limitLine(most, true);
+}
+
+function limitLine(limit, named) {
+  const label = `${limit.bucket}: used of the limit`;
+  if (used(limit) == null) return 'unknown';
+  return [bar(label, used(limit), limit.limit), el('span', { class: 'line' },
+    `${named ? `${limit.bucket}: ` : ''}${number(used(limit))} of ${number(limit.limit)} used`)];
+}
+
+// tabs lead to the pages of an instance.
+export function tabs(id, current) {
+  return el('nav', { class: 'tabs', 'aria-label': `Pages of ${id}` }, [
+    ['', 'Overview'], ['/changes', 'Changes'], ['/query', 'Query'], ['/dead-letters', 'Dead letters'],
+  ].map(([path, name]) => el('a', { href: home(id) + path, 'aria-current': name === current ? 'page' : null }, name)));
+}
+
+// instance shows all of one instance, and takes orders for it.
+export async function instance(main, signal, id) {
+  const orders = el('div', { class: 'buttons' });
+  const failed = el('div');
+  const content = el('div');
+  main.append(el('h1', null, id), tabs(id, 'Overview'), orders, failed, content);
+  const path = instancePath(id);
+
+  const draw = async () => {
+    try {
+      const [status, { runs }] = await Promise.all([get(path, signal), get(`${path}/runs`, signal)]);
+      patch(orders,
+        el('button', { type: 'button', class: 'main', 'data-key': 'resync', onclick: () => act(resync) }, 'Resync …'),
+        status.paused
+          ? el('button', { type: 'button', 'data-key': 'pause', onclick: () => act(resume) }, 'Resume')
+          : el('button', { type: 'button', 'data-key': 'pause', onclick: () => act(pause) }, 'Pause …'),
+        el('button', { type: 'button', 'data-key': 'snapshot', onclick: () => act(() => snapshot(status)) }, 'Snapshot …'));
+      patch(content, details(status, runs));
+    } catch (err) {
+      if (!signal.aborted) patch(content, note('bad', err.message));
+    }
+    return refreshEvery;
+  };
+  // An order that is refused says so beside the buttons until the next one.
+  const act = async (order) => {
+    patch(failed);
+    try {
+      await order();
+    } catch (err) {
+      if (!signal.aborted) patch(failed, note('bad', err.message));
+    }
+    if (!signal.aborted) await draw();
+  };
+
+  async function resync() {
+    const fields = await ask({ title: `Resync ${id}`, confirm: 'Start', body: [
+      el('label', { for: 'mode' }, 'Mode'),
+      el('select', { id: 'mode', name: 'mode' }, [
+        ['full', 'full: read everything'],
+        ['sweep', 'sweep: all lists, and below them what moved'],
+        ['incremental', 'incremental: what changed since'],
+        ['verify', 'verify: read everything, change nothing'],
+      ].map(([value, text]) => el('option', { value }, text))),
+      el('label', { for: 'object' }, 'Only this object (optional)'),
+      el('input', { id: 'object', name: 'object', placeholder: 'user/00u…', maxlength: '256', autocomplete: 'off', spellcheck: 'false', 'aria-describedby': 'object-hint' }),
+      el('p', { id: 'object-hint', class: 'quiet' }, 'A record or scope, as user/00u…, group/00g…, app/0oa…, members/00g…, users, groups, apps.'),
+      el('label', { class: 'check' }, el('input', { type: 'checkbox', name: 'force' }), 'Lift the brake: delete without asking, however much is gone'),
+    ] });
+    if (!fields) return;
+    const { id: started } = await post(`${path}/resync`, fields);
+    location.hash = `#/runs/${encodeURIComponent(started)}`;
+  }
+
+  async function pause() {
+    const sure = await ask({ title: `Pause ${id}?`, confirm: 'Pause', body:
+      el('p', null, 'Events are still accepted and kept, but not applied. Nothing is read from Okta until somebody resumes.') });
+    if (!sure) return;
+    await post(`${path}/pause`);
+    say(`${id} is paused`);
+  }
+
+  async function resume() {
+    await post(`${path}/resume`);
+    say(`${id} is resumed`);
+  }
+
+  async function snapshot(status) {
+    const names = Object.keys(status.sinks ?? {});
+    const fields = await ask({ title: 'Give sinks a snapshot', confirm: 'Order it', body: [
+      el('label', { for: 'sink' }, 'Sink'),
+      el('select', { id: 'sink', name: 'sink' }, el('option', { value: '' }, 'all'), names.map((name) => el('option', { value: name }, name))),
+      el('label', { class: 'check' }, el('input', { type: 'checkbox', name: 'force' }), 'Lift the guard of the sink against losing much at once'),
+    ] });
+    if (!fields) return;
+    await post(`${path}/snapshot`, fields);
+    say('The snapshot is ordered');
+  }
+
+  await every(signal, draw);
+}
+
+function details(status, runs) {
+  const run = status.lastRun;
+  return [
+    el('p', { class: 'quiet', 'data-key': 'host' }, `${status.name} · ${host(status.oktaOrgUrl)}`),
+    el('p', { class: 'pills', 'data-key': 'pills' }, pills(status)),
+    el('div', { 'data-key': 'problems' }, problems(status)),
+    working(run) ? section('now', 'The run at work', progress(run), el('p', null, el('a', { href: runLink(run) }, 'All of this run'))) : null,
+    run?.state === 'held' ? note('warn', `A run holds ${many(run.held?.total, 'object')}: `, el('a', { href: runLink(run) }, 'look at them and decide'), '.') : null,
+    section('state', 'State', facts([
+      ...summary(status),
+      ['Works for it', status.owner || 'nobody'],
+      ['MFA factors', status.factors ? 'are read' : 'are not read'],
+      ['Changes kept', number(status.changes)],
+      ['Dead letters ever', number(status.deadLettersEver)],
+      ['Log polls', number(status.log.polls)],
+      ['Times the log’s place was lost', number(status.log.restarts)],
+    ])),
+    section('records', 'Records present', facts(Object.entries(status.records ?? {}).sort().map(([kind, n]) => [kind, number(n)]))),
+    section('sinks', 'Sinks', table('Sinks', ['Sink', 'State', 'Lag', 'Delivered', 'Changes', 'Snapshots', 'Failures'],
+      Object.entries(status.sinks ?? {}).map(([name, sink]) => [name, sinkState(sink.state), span(sink.lagSeconds), ago(sink.deliveredAt),
+        number(sink.changes), number(sink.snapshots), number(sink.failures)]), 'No sink is configured.')),
+    section('limits', 'Rate limits', table('Rate limits', ['Bucket', 'Used', 'Our share', 'Calls', 'Window ends'],
+      (status.rateLimits ?? []).map((limit) => [limit.bucket, limitLine(limit, false),
+        limit.share == null ? 'unknown' : percent(limit.share, 1), number(limit.calls), limit.resetAt ? time(limit.resetAt) : 'unknown']),
+      'Unknown: no answer of Okta has told them yet.')),
+    section('drift', 'Drift', status.drift
+      ? [el('p', null, 'What the last verify found that events had missed: ', drift(status.drift),
+        status.drift.silent > 0 ? `; ${many(status.drift.silent, 'difference')} of which Okta tells no event` : ''),
+      facts(Object.entries(status.drift.kinds ?? {}).sort().map(([kind, n]) => [kind, number(n)]))]
+      : el('p', { class: 'quiet' }, 'Unknown: no verify has ended yet.')),
+    section('coverage', 'Coverage by event hooks', table('Coverage by event hooks',
+      ['Event type', 'By hook first', 'By log first', 'Late', 'Hook delay', 'Log delay'],
+      Object.entries(status.coverage ?? {}).sort(([a], [b]) => (a < b ? -1 : 1)).map(([type, c]) => [
+        [el('code', null, type), c.hookEligible ? '' : [' ', pill('plain', 'log only')]], number(c.hook), number(c.log), number(c.late),
+        delay(c.hookDelaySum, c.hook, c.hookDelayMax), delay(c.logDelaySum, c.log, c.logDelayMax)]), 'No event has come yet.')),
+    section('runs', 'Runs', table('Runs, newest first', ['Run', 'State', 'Mode', 'Trigger', 'Started', 'Took', 'Changes'],
+      runs.map((r) => Object.assign([el('a', { href: runLink(r) }, r.id), runState(r.state), [r.mode, r.object ? ` ${r.object}` : '', r.force ? ', forced' : ''],
+        r.trigger, time(r.startedAt), took(r), number(r.changes)], { key: r.id })), 'No run yet.')),
+  ];
+}
+
+const delay = (sum, n, most) => (n > 0 ? `${span(sum / n / 1000)}, max ${span(most / 1000)}` : '–');
+
+const section = (key, title, ...content) => el('section', { 'data-key': key, 'aria-labelledby': `of-${key}` },
+  el('h2', { id: `of-${key}` }, title), content);
