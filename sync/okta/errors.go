@@ -1,6 +1,7 @@
 package okta
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -21,20 +22,22 @@ const (
 	codeInvalidFilter = "E0000053"
 )
 
-// Error is a read that failed.
+// Error is a call that failed.
 type Error struct {
-	What      string // what was read, such as "members of group 00g…"
-	Status    int    // of the last answer; 0 if none was usable
-	Code      string // Okta's errorCode
-	Summary   string // Okta's errorSummary, or what was wrong
-	RequestID string // X-Okta-Request-Id, for Okta's support
+	Verb      string   // what was tried; "" is read
+	What      string   // with what, such as "members of group 00g…"
+	Status    int      // of the last answer; 0 if none was usable
+	Code      string   // Okta's errorCode
+	Summary   string   // Okta's errorSummary, or what was wrong
+	Causes    []string // Okta's errorCauses, of a call that was to write
+	RequestID string   // X-Okta-Request-Id, for Okta's support
 
 	cause error // of the caller's context, or one of this package
 }
 
 func (e *Error) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "read %s: ", e.What)
+	fmt.Fprintf(&b, "%s %s: ", cmp.Or(e.Verb, "read"), e.What)
 	switch {
 	case e.Status == 0:
 		b.WriteString(e.Summary)
@@ -43,8 +46,8 @@ func (e *Error) Error() string {
 		if e.Code != "" {
 			b.WriteString(" " + e.Code)
 		}
-		if e.Summary != "" {
-			fmt.Fprintf(&b, " (%s)", e.Summary)
+		if said := e.Said(); said != "" {
+			fmt.Fprintf(&b, " (%s)", said)
 		}
 	}
 	if e.RequestID != "" {
@@ -56,6 +59,9 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
+// Said is what Okta said of the failure, in its words.
+func (e *Error) Said() string { return strings.Join(append([]string{e.Summary}, e.Causes...), "; ") }
+
 // Unwrap gives the error of the caller's context, if that is what ended the
 // read, or ErrEndlessPaging.
 func (e *Error) Unwrap() error { return e.cause }
@@ -66,6 +72,10 @@ func (e *Error) remedy() string {
 		return "the org lacks the feature, or it is switched off"
 	case e.Status == http.StatusUnauthorized:
 		return "the API token is invalid, expired or revoked; create a new one and register it"
+	case e.Status == http.StatusForbidden && e.Verb != "":
+		return "the admin role of the API token's owner does not allow this"
+	case e.Verb != "" && (e.Status == 0 || e.Status >= 500):
+		return "whether Okta did it is not known: look, and do it again if not"
 	case e.Status == http.StatusForbidden:
 		return "the admin role of the API token's owner does not allow this read; give it one that does, such as Read-only Administrator"
 	case e.Status == http.StatusNotFound && e.Code != codeNotFound:
@@ -80,6 +90,7 @@ func (e *Error) remedy() string {
 
 // RateLimitError is a read given up since the rate limit left no room for it.
 type RateLimitError struct {
+	Verb  string // as of Error
 	What  string
 	Limit int       // calls a window; 0: the limit of concurrent calls
 	Reset time.Time // when the window ends, by the local clock; may be zero
@@ -88,7 +99,7 @@ type RateLimitError struct {
 }
 
 func (e *RateLimitError) Error() string {
-	s := fmt.Sprintf("read %s: given up, ", e.What)
+	s := fmt.Sprintf("%s %s: given up, ", cmp.Or(e.Verb, "read"), e.What)
 	if e.Limit == 0 {
 		s += "the org has too many calls at once"
 	} else {

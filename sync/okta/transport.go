@@ -25,6 +25,7 @@ const (
 	maxBody      = 64 << 20
 	maxFailures  = 4 // attempts that ended in a failure of network or server
 	maxTooMany   = 6 // attempts that ended in a 429
+	maxCauses    = 20
 	firstBackoff = 250 * time.Millisecond
 	dateFormat   = "2006-01-02T15:04:05.000Z" // as Okta writes times
 )
@@ -57,6 +58,8 @@ type call struct {
 	what     string // for errors
 	first    byte   // of the JSON value that is due: [ or {
 	retry500 bool   // no smaller page to try
+	verb     string // of a call that writes, for errors
+	hidden   string // a secret that it sends: no error repeats it
 
 	start time.Time // Okta's clock at the start of the attempt that was answered
 	links []string  // its Link header lines
@@ -71,6 +74,7 @@ type transport struct {
 	maxBody int64
 	total   Counter
 	log     *slog.Logger
+	writes  string // the path at and under which it may write; "": it only reads
 }
 
 // RoundTrip returns only answers with status 200, a whole JSON body of the kind
@@ -83,7 +87,8 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.URL.Scheme != t.org.Scheme || req.URL.Host != t.org.Host || req.URL.User != nil {
 		return nil, &Error{What: c.what, Summary: "the address is not the org's: the token is not sent there"}
 	}
-	if req.Method != http.MethodGet {
+	write := req.Method != http.MethodGet
+	if write && !t.mayWrite(req.URL.EscapedPath()) {
 		return nil, &Error{What: c.what, Summary: "this client only reads, " + req.Method + " is refused"}
 	}
 	ctx := req.Context()
@@ -144,6 +149,17 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 				wait = backoff(time.Second, min(tooMany, 3))
 			}
 
+		case write && a.err == nil && a.status/100 == 2:
+			if a.status != http.StatusNoContent {
+				if err := a.check(c); err != nil {
+					return nil, err
+				}
+			}
+			return a.response(req), nil
+
+		case write: // it may have taken effect: the caller decides what to do
+			return nil, a.fail(c)
+
 		case a.err != nil, a.status >= 502 && a.status <= 504, a.status == 500 && c.retry500:
 			if failures++; failures >= maxFailures || a.final {
 				return nil, a.fail(c)
@@ -178,6 +194,14 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 }
 
+// mayWrite tells whether a call that writes may go to a path.
+func (t *transport) mayWrite(path string) bool {
+	if t.writes == "" || strings.Contains(path, "%") || strings.Contains(path, "..") {
+		return false
+	}
+	return path == t.writes || strings.HasPrefix(path, t.writes+"/")
+}
+
 // attempt is one try of a call.
 type attempt struct {
 	started time.Time
@@ -193,7 +217,13 @@ func (t *transport) attempt(ctx context.Context, req *http.Request) (a attempt) 
 	ctx, cancel := context.WithTimeout(ctx, attemptTime)
 	defer cancel()
 	a.started = t.clock.now()
-	resp, err := t.base.RoundTrip(req.WithContext(ctx))
+	try := req.WithContext(ctx)
+	if req.GetBody != nil {
+		if try.Body, a.err = req.GetBody(); a.err != nil {
+			return a
+		}
+	}
+	resp, err := t.base.RoundTrip(try)
 	if err != nil {
 		a.err, a.final = err, errors.Is(err, errPrivateAddress)
 		return a
@@ -242,11 +272,27 @@ func (a *attempt) fail(c *call) *Error {
 	var body struct {
 		Code    string `json:"errorCode"`
 		Summary string `json:"errorSummary"`
+		Causes  []struct {
+			Summary string `json:"errorSummary"`
+		} `json:"errorCauses"`
 	}
 	if a.json() && json.Unmarshal(a.body, &body) == nil {
-		e.Code, e.Summary = bounded(body.Code), bounded(body.Summary)
+		e.Code, e.Summary = bounded(body.Code), bounded(c.hide(body.Summary))
+		if c.verb != "" { // of a read they may name people
+			for _, cause := range body.Causes[:min(len(body.Causes), maxCauses)] {
+				e.Causes = append(e.Causes, bounded(c.hide(cause.Summary)))
+			}
+		}
 	}
 	return e
+}
+
+// hide takes the secret that the call sent out of a text.
+func (c *call) hide(s string) string {
+	if c.hidden == "" {
+		return s
+	}
+	return strings.ReplaceAll(s, c.hidden, "[secret]")
 }
 
 // dateless is the error of an answer that came before anything told Okta's
