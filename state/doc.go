@@ -24,7 +24,7 @@
 //	cursors              hash: inbox → last entry taken in; log → place in the System Log
 //	facts                hash: everyone, the group's id; run, the one that is running; full, whole;
 //	                     fence, epoch, server, repair (lease.lua); paused; problem; dead, a count;
-//	                     settling, scheduled, drift
+//	                     settling, scheduled, drift; limits, the rate limits as the owner last saw them
 //	runs, runlist        hash: id → description, JSON; list of ids, newest first
 //	pending:<family>     hash: scope that the running run has yet to read → its cursor
 //	held:<run>           hash: record or scope → observation that awaits approval, JSON

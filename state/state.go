@@ -290,6 +290,7 @@ type Event struct {
 	Type   string
 	Delay  int64 // ms from published to us
 	Source string
+	Trace  string // a W3C traceparent; "" if nobody traces
 	Body   []byte
 }
 
@@ -319,10 +320,10 @@ func (o *Org) AcceptLog(ctx context.Context, place string, events []Event, dead 
 }
 
 func (o *Org) accept(ctx context.Context, source, place string, events []Event, dead []Dead) (int, error) {
-	args := make([]any, 0, 6+4*len(events)+2*len(dead))
+	args := make([]any, 0, 6+5*len(events)+2*len(dead))
 	args = append(args, source, int(remember.Seconds()), keepDead, o.token, place, len(events))
 	for _, e := range events {
-		args = append(args, e.UUID, e.Type, e.Delay, e.Body)
+		args = append(args, e.UUID, e.Type, e.Delay, e.Trace, e.Body)
 	}
 	for _, d := range dead {
 		args = append(args, d.Event, d.Reason)
@@ -362,7 +363,8 @@ func (o *Org) Inbox(ctx context.Context, count int64, wait time.Duration) ([]Eve
 	for i, m := range messages {
 		source, _ := m.Values["source"].(string)
 		body, _ := m.Values["event"].(string)
-		events[i] = Event{ID: m.ID, Source: source, Body: []byte(body)}
+		trace, _ := m.Values["trace"].(string)
+		events[i] = Event{ID: m.ID, Source: source, Trace: trace, Body: []byte(body)}
 	}
 	return events, err
 }
@@ -799,6 +801,18 @@ func (o *Org) Sizes(ctx context.Context) (Sizes, error) {
 	dead, changes := pipe.XLen(ctx, o.key("dead")), pipe.XLen(ctx, o.key("changes"))
 	_, err := pipe.Exec(ctx)
 	return Sizes{inbox.Val(), refresh.Val(), dead.Val(), changes.Val()}, err
+}
+
+// OldestInbox returns when the oldest event not yet taken in was accepted, in ms on
+// the clock of Redis; false if there is none.
+func (o *Org) OldestInbox(ctx context.Context) (int64, bool, error) {
+	oldest, err := o.rdb.XRangeN(ctx, o.key("inbox"), "-", "+", 1).Result()
+	if err != nil || len(oldest) == 0 {
+		return 0, false, err
+	}
+	text, _, _ := strings.Cut(oldest[0].ID, "-")
+	ms, err := strconv.ParseInt(text, 10, 64)
+	return ms, err == nil, err
 }
 
 // StartRun starts a run with the scopes to read, by family, unless one is

@@ -4,7 +4,7 @@
 -- KEYS: 1 the prefix of the instance's keys
 -- ARGV: 1 source, 2 seconds that a uuid is remembered, 3 dead letters to keep, about,
 --       4 token of the owner and 5 the new place in the log, both of a log page only,
---       6 number of events; then uuid, type, ms it took to come, body of each;
+--       6 number of events; then uuid, type, ms it took to come, trace or '', body of each;
 --       then event, reason of each dead letter
 -- Returns: number of events that were new; GONE if the instance was deleted.
 
@@ -21,7 +21,11 @@ local new, at = 0, 7
 for _ = 1, tonumber(ARGV[6]) do
   local seen, typ, delay = prefix .. 'seen:' .. ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])
   if redis.call('SET', seen, source, 'NX', 'EX', ARGV[2]) then
-    redis.call('XADD', prefix .. 'inbox', '*', 'source', source, 'event', ARGV[at + 3])
+    if ARGV[at + 3] == '' then
+      redis.call('XADD', prefix .. 'inbox', '*', 'source', source, 'event', ARGV[at + 4])
+    else
+      redis.call('XADD', prefix .. 'inbox', '*', 'source', source, 'event', ARGV[at + 4], 'trace', ARGV[at + 3])
+    end
     new = new + 1
     redis.call('HINCRBY', coverage, typ .. ' ' .. source, 1)
     redis.call('HINCRBY', coverage, typ .. ' ' .. source .. ' sum', delay)
@@ -32,7 +36,7 @@ for _ = 1, tonumber(ARGV[6]) do
     redis.call('SET', seen, 'both', 'EX', ARGV[2])
     redis.call('HINCRBY', coverage, typ .. ' late', 1)
   end
-  at = at + 4
+  at = at + 5
 end
 for i = at, #ARGV, 2 do
   redis.call('XADD', prefix .. 'dead', 'MAXLEN', '~', ARGV[3], '*', 'source', source, 'event', ARGV[i], 'reason', ARGV[i + 1])

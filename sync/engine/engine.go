@@ -55,11 +55,14 @@ type InstanceStatus struct {
 	Owner          string                `json:"owner,omitempty"` // the process that works for it; empty: none
 	Epoch          string                `json:"epoch,omitempty"` // another one means that changes may be lost to followers
 	Log            LogStatus             `json:"log"`
-	Coverage       map[string]Coverage   `json:"coverage,omitempty"` // by event type
-	Held           int64                 `json:"held"`               // deletes, or changes of a verify, that await approval
-	Drift          *Drift                `json:"drift,omitempty"`    // of the last verify
-	DeadLettersAll int64                 `json:"deadLettersEver"`    // counted since the instance was registered
-	Sinks          map[string]SinkStatus `json:"sinks,omitempty"`    // by name
+	Coverage       map[string]Coverage   `json:"coverage,omitempty"`    // by event type
+	Held           int64                 `json:"held"`                  // deletes, or changes of a verify, that await approval
+	Drift          *Drift                `json:"drift,omitempty"`       // of the last verify
+	DeadLettersAll int64                 `json:"deadLettersEver"`       // counted since the instance was registered
+	Sinks          map[string]SinkStatus `json:"sinks,omitempty"`       // by name
+	OldestEvent    *time.Time            `json:"oldestEvent,omitempty"` // when the oldest event of the inbox was accepted
+	FullReadAt     *time.Time            `json:"fullReadAt,omitempty"`  // end of the last full read without gaps, on Okta's clock
+	RateLimits     []okta.Budget         `json:"rateLimits,omitempty"`  // of the org, a few seconds old; absent: unknown
 }
 
 // LogStatus is how far the System Log has been read.
@@ -169,6 +172,7 @@ type Config struct {
 	Lease         time.Duration    // after which the instances of a dead process are taken over, default 10s
 	AllowInsecure bool             // http and private addresses as org URL
 	Sinks         []sink.Sink      // where the graphs go; the caller closes them after Run
+	Observe       Observe          // for metrics
 	Clock         func() time.Time // the local clock; nil: time.Now
 	Log           *slog.Logger
 }
@@ -181,6 +185,7 @@ func (c Config) withDefaults() Config {
 	c.ListAllowance = cmp.Or(c.ListAllowance, 30*time.Second)
 	c.LogInterval = cmp.Or(c.LogInterval, time.Minute)
 	c.Lease = cmp.Or(c.Lease, 10*time.Second)
+	c.Observe = c.Observe.withDefaults()
 	if c.Clock == nil {
 		c.Clock = time.Now
 	}
@@ -222,6 +227,9 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
+	if cfg.Observe.Redis != nil {
+		store.Observe(cfg.Observe.Redis)
+	}
 	return &Engine{cfg: cfg, store: store, seal: seal, name: processName(),
 		changed: make(chan struct{}, 1), orgs: map[string]*org{}, clients: map[string]*client{}}, nil
 }
@@ -255,7 +263,7 @@ func (e *Engine) notify() { signal(e.changed) }
 // survive a crash of the process. Before Redis is full it refuses with ErrFull,
 // so that what was accepted can still be worked on.
 func (e *Engine) Accept(ctx context.Context, instance string, d okta.Delivery) error {
-	events, dead, err := stored(d.Events, d.Bad, d.Time)
+	events, dead, err := stored(d.Events, d.Bad, d.Time, traceparent(ctx))
 	if err != nil || len(events)+len(dead) == 0 {
 		return err
 	}

@@ -182,6 +182,19 @@ func (e *Engine) Instance(ctx context.Context, id string) (InstanceStatus, error
 	if denied := facts["denied"]; denied != "" && status.Problem == "" {
 		status.Problem = denied
 	}
+	if status.RateLimits, err = rateLimits(facts); err != nil {
+		return status, err
+	}
+	if ms, _ := strconv.ParseInt(facts["full"], 10, 64); ms > 0 {
+		at := time.UnixMilli(ms).UTC()
+		status.FullReadAt = &at
+	}
+	if ms, any, err := st.OldestInbox(ctx); err != nil {
+		return status, unavailable(err)
+	} else if any {
+		at := time.UnixMilli(ms).UTC()
+		status.OldestEvent = &at
+	}
 	status.DeadLettersAll, _ = strconv.ParseInt(facts["dead"], 10, 64)
 	if text := facts["drift"]; text != "" {
 		status.Drift = &Drift{}

@@ -175,7 +175,8 @@ func (o *org) pollLog() (again bool, err error) {
 		}
 		place.Filter = filter
 	}
-	ctx := okta.WithPriority(o.ctx)
+	ctx, span := o.follow(okta.WithPriority(o.ctx), "poll log", nil)
+	defer func() { finish(span, err) }()
 	restarted, short := false, 0
 	for o.ctx.Err() == nil {
 		sizes, err := o.st.Sizes(ctx)
@@ -229,7 +230,7 @@ func (o *org) pollLog() (again bool, err error) {
 		for _, e := range page.Events {
 			again = again || e.Type == "event_hook.delivery" && e.Outcome.Result != "SUCCESS"
 		}
-		events, dead, err := stored(page.Events, page.Bad, page.Start)
+		events, dead, err := stored(page.Events, page.Bad, page.Start, traceparent(ctx))
 		if err != nil {
 			return again, err
 		}
@@ -288,14 +289,14 @@ func logFilter(types []string) string {
 
 // stored turns events into what the inbox keeps. received is the time on Okta's
 // clock when they came; unknown, they came at once.
-func stored(events []okta.Event, bad []okta.BadEvent, received time.Time) ([]state.Event, []state.Dead, error) {
+func stored(events []okta.Event, bad []okta.BadEvent, received time.Time, trace string) ([]state.Event, []state.Dead, error) {
 	out := make([]state.Event, len(events))
 	for i, e := range events {
 		body, err := json.Marshal(e)
 		if err != nil {
 			return nil, nil, err
 		}
-		out[i] = state.Event{UUID: e.UUID, Type: "other", Body: body}
+		out[i] = state.Event{UUID: e.UUID, Type: "other", Trace: trace, Body: body}
 		if known, _ := convert.KnownType(e.Type); known {
 			out[i].Type = e.Type
 		}

@@ -11,6 +11,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/oktasync/oktasync/state"
 	"github.com/oktasync/oktasync/sync/convert"
 	"github.com/oktasync/oktasync/sync/okta"
@@ -56,6 +60,9 @@ type org struct {
 	problem string          // as stored in the facts
 	rest    time.Time       // until when nothing is read again: the token was refused
 	reading sync.WaitGroup
+
+	limits string                                // as stored last
+	traces *lru.Cache[string, trace.SpanContext] // of an event or run, the span it was at last in
 }
 
 func (e *Engine) newOrg(ctx context.Context, id string, settings []byte, token string) *org {
@@ -65,7 +72,7 @@ func (e *Engine) newOrg(ctx context.Context, id string, settings []byte, token s
 		token: token, leaseTime: e.leaseTime(), logFilter: logFilter(convert.EventTypes()),
 		stopped: make(chan struct{}),
 		asked:   make(chan struct{}, 1), started: make(chan struct{}, 1), behind: make(chan struct{}, 1),
-		trying: map[string]bool{}, failed: map[string]int{},
+		trying: map[string]bool{}, failed: map[string]int{}, traces: newTraces(),
 	}
 	o.ctx, o.stop = context.WithCancel(ctx)
 	for range e.cfg.Sinks {
@@ -124,6 +131,7 @@ func (o *org) work() {
 	loops.Go(func() { o.loop("refresh", o.refreshRound) })
 	loops.Go(func() { o.loop("reconcile", o.reconcileRound) })
 	loops.Go(func() { o.loop("log", o.logRound) })
+	loops.Go(func() { o.loop("limits", o.limitsRound) })
 	o.deliver(&loops)
 	loops.Wait()
 	o.reading.Wait()
@@ -211,6 +219,8 @@ func (e *Engine) client(id string, settings []byte, in Instance) (*okta.Client, 
 	made, err := okta.NewClient(context.Background(), okta.ClientConfig{
 		OrgURL: in.OrgURL, Token: in.Token, AllowInsecure: e.cfg.AllowInsecure,
 		Share: e.cfg.Share, MaxInFlight: e.cfg.MaxInFlight, Clock: e.cfg.Clock, Log: e.cfg.Log.With("instance", id),
+		Called: func(bucket string, status int, took time.Duration) { e.cfg.Observe.Called(id, bucket, status, took) },
+		Waited: func(bucket string) { e.cfg.Observe.Waited(id, bucket) },
 	})
 	if err != nil {
 		return nil, err
@@ -277,7 +287,13 @@ func (o *org) merge(ctx context.Context, b batch) (state.Merged, error) {
 		b.Brake = &state.Brake{Ratio: o.cfg.DeleteRatio, Day: o.now().UnixMilli() / (24 * time.Hour).Milliseconds(), Forced: b.forced}
 	}
 	b.Verify, b.Holder = b.verify, b.holder
+	ctx, span := o.mergeSpan(ctx, b.Batch)
 	merged, err := o.st.Merge(ctx, b.Batch)
+	if err == nil {
+		o.remember(span, b.Batch, merged)
+		o.noteAsked(b.Asks)
+	}
+	finish(span, err)
 	if err == nil && merged.Transitions > 0 {
 		signal(o.grown...)
 	}
@@ -347,10 +363,13 @@ func (o *org) bury(ctx context.Context, e state.Event, why error) error {
 	return err
 }
 
-func (o *org) mergeEvents(ctx context.Context, events []state.Event) error {
+func (o *org) mergeEvents(ctx context.Context, events []state.Event) (err error) {
 	b := batch{Batch: state.Batch{Inbox: events[len(events)-1].ID}}
-	timed := false // Okta was asked for its time
-	for _, stored := range events {
+	ctx, span := o.follow(ctx, "apply", deliveries(events), attribute.Int("oktasync.events", len(events)))
+	defer func() { finish(span, err) }()
+	published := make([]time.Time, len(events)) // of those that are understood
+	timed := false                              // Okta was asked for its time
+	for i, stored := range events {
 		var e okta.Event
 		err := json.Unmarshal(stored.Body, &e)
 		var effect convert.Effect
@@ -379,9 +398,15 @@ func (o *org) mergeEvents(ctx context.Context, events []state.Event) error {
 		}
 		b.observations = append(b.observations, effect.Observations...)
 		b.asks = append(b.asks, effect.Asks...)
+		published[i] = e.Published
 	}
-	_, err := o.merge(ctx, b)
-	return err
+	if _, err = o.merge(ctx, b); err != nil {
+		return err
+	}
+	for i, stored := range events {
+		o.noteApplied(stored, published[i])
+	}
+	return nil
 }
 
 // ahead tells whether a time is too far in Okta's future. Our own clock is no

@@ -632,6 +632,9 @@ func (o *org) endRun(ctx context.Context, run Run, facts ...state.Cell) error {
 	b.Set = append(b.Set, state.Cell{Hash: "runs", Field: run.ID, Value: string(text)})
 	o.log.Info("run ended", "run", run.ID, "state", run.State, "changes", run.Changes, "errors", len(run.Errors))
 	_, err = o.merge(ctx, b)
+	if err == nil && run.EndedAt != nil {
+		o.noteEnded(run)
+	}
 	o.fallBehind() // the log is read past its end
 	return err
 }

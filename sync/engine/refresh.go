@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+
 	"github.com/oktasync/oktasync/state"
 	"github.com/oktasync/oktasync/sync/okta"
 	"github.com/oktasync/oktasync/sync/record"
@@ -197,6 +199,14 @@ func (o *org) grouped(ctx context.Context, asks []state.Ask) (single []state.Ask
 // tryGroup reads a list for many asks. What it does not answer, as that an
 // object is gone, is read by id.
 func (o *org) tryGroup(ctx context.Context, g group) {
+	ctx, span := o.follow(ctx, "refresh", o.led(func(yield func(string) bool) {
+		for _, a := range g.asks {
+			if !yield(a.Cause) {
+				return
+			}
+		}
+	}), attribute.String("oktasync.kind", string(g.kind)), attribute.Int("oktasync.objects", len(g.asks)))
+	defer span.End()
 	if err := o.readGroup(okta.WithPriority(ctx), g); err != nil {
 		if ctx.Err() != nil {
 			return
@@ -210,6 +220,8 @@ func (o *org) tryGroup(ctx context.Context, g group) {
 		}
 		if left {
 			o.tryAsk(ctx, a)
+		} else {
+			o.cfg.Observe.Refreshed(o.id, "done")
 		}
 	}
 }
@@ -253,7 +265,10 @@ func (o *org) readGroup(ctx context.Context, g group) error {
 // tryAsk reads a target again. Only the merge strikes the ask off; one that is
 // left is tried later and later.
 func (o *org) tryAsk(ctx context.Context, a state.Ask) {
+	ctx, span := o.follow(ctx, "refresh", o.led(func(yield func(string) bool) { yield(a.Cause) }),
+		attribute.String("oktasync.target", a.Target), attribute.String("oktasync.cause", a.Cause))
 	wait, err := o.readAgain(okta.WithPriority(ctx), a)
+	finish(span, err)
 	if ctx.Err() != nil {
 		return
 	}
@@ -267,6 +282,7 @@ func (o *org) tryAsk(ctx context.Context, a state.Ask) {
 	}
 	if err == nil && !left {
 		o.mu.Unlock()
+		o.cfg.Observe.Refreshed(o.id, "done")
 		if a.Target != everyoneTarget { // that is no read of Okta
 			o.setProblem("")
 		}
@@ -278,6 +294,11 @@ func (o *org) tryAsk(ctx context.Context, a state.Ask) {
 		wait = min(time.Second<<min(n, 16), maxBackoff)
 	}
 	o.mu.Unlock()
+	result := "left"
+	if err != nil {
+		result = "failed"
+	}
+	o.cfg.Observe.Refreshed(o.id, result)
 	if err != nil {
 		o.log.Warn("reading again failed, will be tried later", "target", a.Target, "in", wait, "err", err)
 		o.report(err)

@@ -35,7 +35,7 @@ func (o *org) deliver(loops *sync.WaitGroup) {
 	for i, s := range o.cfg.Sinks {
 		of := o.of
 		of.Memory = memory{o, s.Name()}
-		runner := sink.Runner{Sink: s, Source: source{o}, Instance: of, Changed: o.grown[i], Log: o.log}
+		runner := sink.Runner{Sink: watched{s, o}, Source: source{o}, Instance: of, Changed: o.grown[i], Log: o.log}
 		loops.Go(func() { runner.Run(o.ctx) })
 	}
 }
@@ -55,6 +55,7 @@ func (s source) Next(ctx context.Context, position string, most int) (sink.Batch
 		}
 		for _, c := range changes {
 			batch.Changes = append(batch.Changes, c.Change)
+			batch.At = append(batch.At, appliedAt(c.Position))
 		}
 		batch.Position = reached
 	}

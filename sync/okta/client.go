@@ -26,6 +26,11 @@ type ClientConfig struct {
 	MaxInFlight   int              // calls at once, default 10
 	Clock         func() time.Time // the local clock, default time.Now, which is monotonic
 	Log           *slog.Logger
+
+	// For metrics; they must not block. A bucket is the endpoint with a * for each
+	// id, one of a few dozen. Called: an attempt ended, with the status 0 if no answer came.
+	Called func(bucket string, status int, took time.Duration)
+	Waited func(bucket string) // a call has to wait for its rate limit
 }
 
 // Client reads one org. It is safe for concurrent use; an org should have one,
@@ -74,6 +79,12 @@ func newClient(ctx context.Context, cfg ClientConfig, dial func(context.Context,
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	if cfg.Called == nil {
+		cfg.Called = func(string, int, time.Duration) {}
+	}
+	if cfg.Waited == nil {
+		cfg.Waited = func(string) {}
+	}
 
 	clock := &oktaClock{now: cfg.Clock}
 	t := &transport{
@@ -87,7 +98,7 @@ func newClient(ctx context.Context, cfg ClientConfig, dial func(context.Context,
 			IdleConnTimeout:        90 * time.Second,
 			MaxResponseHeaderBytes: 256 << 10,
 		},
-		org: u, clock: clock, log: cfg.Log, maxBody: maxBody,
+		org: u, clock: clock, log: cfg.Log, maxBody: maxBody, called: cfg.Called, waited: cfg.Waited,
 		limiter: newLimiter(cfg.Share, cfg.MaxInFlight, clock),
 	}
 	// Every value that files and variables of the SDK could set is set here.

@@ -57,6 +57,9 @@ type family struct {
 	probing   bool      // the one call that finds out about a new window is under way
 	blocked   time.Time // after a 429
 
+	label        string // for metrics: the endpoint, or "other"
+	calls, waits int64
+
 	against map[*family]int // answers of this window that speak against a shared bucket
 	apart   map[*family]bool
 }
@@ -110,14 +113,17 @@ func familyOf(path string) string {
 // acquire waits until a call may start. The caller must give the permit to
 // done. onWait is called at most once, if the rate limit makes the call wait.
 // When ctx ends first, it also tells until when the bucket is used up.
-func (l *limiter) acquire(ctx context.Context, name string, ln lane, onWait func()) (*permit, time.Time, error) {
+func (l *limiter) acquire(ctx context.Context, name string, ln lane, onWait func(bucket string)) (*permit, time.Time, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, time.Time{}, err
 	}
 	l.mu.Lock()
 	f := l.families[name]
 	if f == nil {
-		f = &family{apart: make(map[*family]bool)}
+		f = &family{apart: make(map[*family]bool), label: name}
+		if len(l.families) >= maxBuckets {
+			f.label = otherBucket
+		}
 		l.families[name] = f
 	}
 	w := &waiter{family: f, lane: ln, ready: make(chan *permit, 1)}
@@ -125,7 +131,8 @@ func (l *limiter) acquire(ctx context.Context, name string, ln lane, onWait func
 	l.dispatch()
 	if len(w.ready) == 0 {
 		if ok, wake := l.admit(f, ln, l.now()); !ok && !wake.IsZero() {
-			onWait()
+			f.waits++
+			onWait(f.label)
 		}
 	}
 	l.mu.Unlock()
@@ -154,6 +161,7 @@ func (l *limiter) done(p *permit, info rateInfo, status int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.seq++
+	p.family.calls++
 	if status != 0 {
 		l.learn(p, info)
 	}

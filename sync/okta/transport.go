@@ -75,6 +75,9 @@ type transport struct {
 	total   Counter
 	log     *slog.Logger
 	writes  string // the path at and under which it may write; "": it only reads
+
+	called func(bucket string, status int, took time.Duration)
+	waited func(bucket string)
 }
 
 // RoundTrip returns only answers with status 200, a whole JSON body of the kind
@@ -105,12 +108,15 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if counter == nil {
 		counter = new(Counter)
 	}
-	waited := func() {
+	waited := func(bucket string) {
 		t.total.RateLimitWaits.Add(1)
 		counter.RateLimitWaits.Add(1)
+		t.waited(bucket)
 	}
 
 	name := familyOf(req.URL.EscapedPath())
+	ctx, span := startSpan(ctx, name)
+	defer span.End()
 	for failures, tooMany := 0, 0; ; {
 		p, wake, err := t.limiter.acquire(ctx, name, ln, waited)
 		if err != nil {
@@ -123,6 +129,8 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		counter.Calls.Add(1)
 		a := t.attempt(ctx, req)
 		t.limiter.done(p, a.rate, a.status)
+		t.called(p.family.label, a.status, t.clock.now().Sub(a.started))
+		noteAttempt(span, a, failures+tooMany)
 		if a.err == nil { // a 404 is as of its start too
 			c.start, _ = t.clock.at(a.started)
 		}
@@ -145,7 +153,8 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 				// jitter keeps clients from coming all at once.
 				wait = rand.N(500 * time.Millisecond)
 			} else {
-				waited()
+				t.limiter.waited(name)
+				waited(p.family.label)
 				wait = backoff(time.Second, min(tooMany, 3))
 			}
 

@@ -77,7 +77,8 @@ type Note struct {
 // Batch is a run of changes in order.
 type Batch struct {
 	Changes  []graph.Change
-	Position string // after the last of them
+	At       []time.Time // when each of them took effect; for metrics, may be left out
+	Position string      // after the last of them
 }
 
 // Snapshot is a graph as changes that build it from nothing. First come creates;
