@@ -16,12 +16,14 @@ import (
 )
 
 type commands struct {
-	Serve   serveCmd   `cmd:"" help:"Receive event hooks and keep the graphs in step."`
-	Demo    demoCmd    `cmd:"" help:"Show it at work on a simulated org: no account, no install."`
-	Sync    syncCmd    `cmd:"" help:"Read an org once, in full, into JSON Lines; no server."`
-	Query   queryCmd   `cmd:"" help:"Ask a graph in J1QL, while the service runs or not."`
-	Probe   probeCmd   `cmd:"" help:"Find out on a scratch scope what JupiterOne honours, and what to switch on."`
-	Version versionCmd `cmd:"" help:"Print the version."`
+	Serve    serveCmd    `cmd:"" help:"Receive event hooks and keep the graphs in step."`
+	Demo     demoCmd     `cmd:"" help:"Show it at work on a simulated org: no account, no install."`
+	Simulate simulateCmd `cmd:"" help:"Serve a simulated org, to try a real set-up without an Okta account."`
+	Sync     syncCmd     `cmd:"" help:"Read an org once, in full, into JSON Lines; no server."`
+	Query    queryCmd    `cmd:"" help:"Ask a graph in J1QL, while the service runs or not."`
+	Probe    probeCmd    `cmd:"" help:"Find out on a scratch scope what JupiterOne honours, and what to switch on."`
+	Doctor   doctorCmd   `cmd:"" help:"Look at an org and a deployment: what is wrong, why it matters, what to do."`
+	Version  versionCmd  `cmd:"" help:"Print the version."`
 
 	Healthcheck healthcheckCmd `cmd:"" help:"Ask the service on this machine whether it is ready: for containers."`
 
