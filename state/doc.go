@@ -24,7 +24,7 @@
 //	cursors              hash: inbox → last entry taken in; log → place in the System Log
 //	facts                hash: everyone, the group's id; run, the one that is running; full, whole;
 //	                     fence, epoch, server, repair (lease.lua); paused; problem; dead, a count;
-//	                     settling, scheduled, drift; limits, the rate limits as the owner last saw them
+//	                     settling, scheduled, drift; hook, how the event hook does; limits, the rate limits as the owner last saw them
 //	runs, runlist        hash: id → description, JSON; list of ids, newest first
 //	pending:<family>     hash: scope that the running run has yet to read → its cursor
 //	held:<run>           hash: record or scope → observation that awaits approval, JSON
@@ -53,6 +53,6 @@
 // the one that held the state: a restart may have lost the last moments, so a
 // new epoch begins and facts has repair until the owner has seen to it. What
 // is left after a restart is a state that was, with its own cursors: the log
-// goes on from there. An owner whose memory is ahead of it must not go on: its
+// goes on from there. ForgetHistory begins a new epoch without a restart. An owner whose memory is ahead of it must not go on: its
 // connections refuse another server than that of its lease, and it starts anew.
 package state

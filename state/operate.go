@@ -147,6 +147,16 @@ func (o *Org) SetPaused(ctx context.Context, paused bool) error {
 	return o.rdb.HDel(ctx, o.key("facts"), "paused").Err()
 }
 
+// ForgetHistory drops the changes and the dead letters, and begins a new epoch:
+// whoever follows the changes is to start anew.
+func (o *Org) ForgetHistory(ctx context.Context) error {
+	pipe := o.rdb.TxPipeline()
+	pipe.HSet(ctx, o.key("facts"), "epoch", rand.Text())
+	pipe.Del(ctx, o.key("changes"), o.key("dead"))
+	_, err := pipe.Exec(ctx)
+	return err
+}
+
 // NotWhole takes back that the graph is whole, and forgets the place in the log:
 // it was another org's.
 func (o *Org) NotWhole(ctx context.Context) error {

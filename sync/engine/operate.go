@@ -166,6 +166,16 @@ func (e *Engine) Delete(ctx context.Context, instance string) error {
 	return nil
 }
 
+// ForgetHistory drops what is kept of the past: the changes, with the objects as
+// they were, and the dead letters. The graph stays as it is; sinks get a snapshot
+// of it, and readers of the changes start anew.
+func (e *Engine) ForgetHistory(ctx context.Context, instance string) error {
+	if _, err := e.store.Org(instance).Instance(ctx); err != nil {
+		return unknownInstance(instance, err)
+	}
+	return unavailable(e.store.Org(instance).ForgetHistory(ctx))
+}
+
 func unknownInstance(id string, err error) error {
 	if errors.Is(err, state.ErrNotFound) {
 		return fmt.Errorf("%w: %s", ErrUnknownInstance, id)
@@ -333,6 +343,13 @@ func (e *Engine) troubled(ctx context.Context) ([]string, error) {
 		}
 		if facts["problem"] != "" || facts["denied"] != "" || log.Problem != "" {
 			warnings = append(warnings, "instance "+id+" cannot read all of its org: see problem and log of GET /admin/instances/"+id)
+		}
+		hook, err := readHookStatus(facts["hook"])
+		if err != nil {
+			return nil, err
+		}
+		if hook != nil && hook.Problem != "" {
+			warnings = append(warnings, "instance "+id+" has no event hook that brings all it should: see hook of GET /admin/instances/"+id)
 		}
 		sinks, err := e.sinkStatus(ctx, st)
 		if err != nil {

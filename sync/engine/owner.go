@@ -256,7 +256,7 @@ func (o *org) keepLease() {
 			o.stop()
 			return
 		case lease.Epoch != o.epoch:
-			o.log.Warn("Redis was started again and may have lost its last moments: what is missing is made up for", "epoch", lease.Epoch)
+			o.log.Warn("a new epoch began: Redis was started again and may have lost its last moments, which is made up for, or the history was forgotten", "epoch", lease.Epoch)
 			o.stop()
 			return
 		}
