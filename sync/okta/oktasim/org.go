@@ -1,6 +1,7 @@
 package oktasim
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"log"
@@ -16,6 +17,8 @@ import (
 // well, in real time.
 type Config struct {
 	Seed int64 // the same seed gives the same org, ids included
+
+	Listen string // address, default a free port of loopback
 
 	// How much the org holds at first. 0: a few (20, 8, 8); negative: none. The
 	// two built-in groups are there always, beside Groups.
@@ -156,7 +159,7 @@ func New(tb TB, cfg Config) *Org {
 
 // Start populates an org and serves it on a loopback address until Close.
 func Start(cfg Config) (*Org, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ln, err := net.Listen("tcp", cmp.Or(cfg.Listen, "127.0.0.1:0"))
 	if err != nil {
 		return nil, fmt.Errorf("listen for the simulated org: %w", err)
 	}
