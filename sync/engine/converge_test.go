@@ -99,9 +99,10 @@ func TestTwoThousandChanges(t *testing.T) {
 
 	sim.ResetCalls()
 	run := r.reconcile()
-	// One more, once: to learn Okta's time, from before which the log is followed.
-	if run.State != RunSucceeded || calls(run) != int64(sim.MinimumCalls(true)) || sim.CallCount() != sim.MinimumCalls(true)+1 {
-		t.Fatalf("full reconcile: %s with %d calls by its own count, %d by the org's, want %d and 1 for the time; errors %v",
+	// Two more: one, once, to learn Okta's time, from before which the log is
+	// followed; and the look at the event hooks.
+	if run.State != RunSucceeded || calls(run) != int64(sim.MinimumCalls(true)) || sim.CallCount() != sim.MinimumCalls(true)+2 || hookLooks(sim) != 1 {
+		t.Fatalf("full reconcile: %s with %d calls by its own count, %d by the org's, want %d, 1 for the time and 1 for the event hooks; errors %v",
 			run.State, calls(run), sim.CallCount(), sim.MinimumCalls(true), run.Errors)
 	}
 	r.settle() // of the groups and users, either may come first: Everyone's edges may follow

@@ -31,7 +31,7 @@ type Instance struct {
 	AccountID   string // JupiterOne's account
 	OrgURL      string
 	Token       string   // the SSWS API token; encrypted at rest
-	HookSecrets []string // at most two, for rotation; encrypted at rest
+	HookSecrets []string // at most two, for rotation, the newest last; encrypted at rest
 	Factors     bool     // read MFA factors
 }
 
@@ -55,6 +55,7 @@ type InstanceStatus struct {
 	Owner          string                `json:"owner,omitempty"` // the process that works for it; empty: none
 	Epoch          string                `json:"epoch,omitempty"` // another one means that changes may be lost to followers
 	Log            LogStatus             `json:"log"`
+	Hook           *HookStatus           `json:"hook,omitempty"`        // absent: no run has looked at it yet, or there is to be none
 	Coverage       map[string]Coverage   `json:"coverage,omitempty"`    // by event type
 	Held           int64                 `json:"held"`                  // deletes, or changes of a verify, that await approval
 	Drift          *Drift                `json:"drift,omitempty"`       // of the last verify

@@ -60,35 +60,62 @@ type settings struct {
 	HookSecrets [][]byte // sealed
 }
 
-// Register adds or updates an instance. Settings that did not change are not
-// written: a seal differs each time, and new settings make the org start anew.
+// Register adds or updates an instance. Without HookSecrets those that are
+// stored stay. Settings that did not change are not written: a seal differs
+// each time, and new settings make the org start anew.
 func (e *Engine) Register(ctx context.Context, in Instance) error {
-	old, err := e.instance(ctx, in.ID)
-	if err == nil && equal(old, in) {
-		return nil
-	} else if errors.Is(err, ErrUnavailable) {
-		return err
+	for {
+		if done, err := e.register(ctx, in); done || err != nil {
+			return err
+		}
 	}
-	moved := err == nil && old.OrgURL != in.OrgURL
+}
+
+// register returns false if others changed the settings meanwhile.
+func (e *Engine) register(ctx context.Context, in Instance) (done bool, err error) {
+	st := e.store.Org(in.ID)
+	stored, err := st.Instance(ctx)
+	unknown := errors.Is(err, state.ErrNotFound)
+	if err != nil && !unknown {
+		return false, unavailable(err)
+	}
+	if !unknown {
+		old, err := e.openInstance(in.ID, stored)
+		switch {
+		case err != nil && in.HookSecrets == nil:
+			e.cfg.Log.Warn("the stored hook secrets do not open and are lost: send an instance event with hookSecrets", "instance", in.ID)
+		case err == nil && in.HookSecrets == nil:
+			in.HookSecrets = old.HookSecrets
+		}
+		if err == nil && equal(old, in) {
+			return true, nil
+		}
+		if err == nil && old.OrgURL != in.OrgURL {
+			e.cfg.Log.Warn("the instance has another org URL: its graph is whole again after the next full read", "instance", in.ID)
+			if err := st.NotWhole(ctx); err != nil {
+				return false, unavailable(err)
+			}
+		}
+		return e.replaceInstance(ctx, stored, in)
+	}
+	sealed, err := e.sealInstance(in)
+	if err != nil {
+		return false, err
+	}
+	if err := st.SetInstance(ctx, sealed); err != nil {
+		return false, unavailable(err)
+	}
+	e.notify()
+	return true, nil
+}
+
+// sealInstance returns the settings as they are stored.
+func (e *Engine) sealInstance(in Instance) ([]byte, error) {
 	s := settings{Name: in.Name, AccountID: in.AccountID, OrgURL: in.OrgURL, Factors: in.Factors, Token: e.seal.seal(in.ID, in.Token)}
 	for _, secret := range in.HookSecrets {
 		s.HookSecrets = append(s.HookSecrets, e.seal.seal(in.ID, secret))
 	}
-	b, err := json.Marshal(s)
-	if err != nil {
-		return err
-	}
-	if moved {
-		e.cfg.Log.Warn("the instance has another org URL: its graph is whole again after the next full read", "instance", in.ID)
-		if err := e.store.Org(in.ID).NotWhole(ctx); err != nil {
-			return unavailable(err)
-		}
-	}
-	if err := e.store.Org(in.ID).SetInstance(ctx, b); err != nil {
-		return unavailable(err)
-	}
-	e.notify()
-	return nil
+	return json.Marshal(s)
 }
 
 func equal(a, b Instance) bool {
@@ -194,6 +221,11 @@ func (e *Engine) Instance(ctx context.Context, id string) (InstanceStatus, error
 	} else if any {
 		at := time.UnixMilli(ms).UTC()
 		status.OldestEvent = &at
+	}
+	if len(s.HookSecrets) > 0 { // else there is to be no hook
+		if status.Hook, err = readHookStatus(facts["hook"]); err != nil {
+			return status, err
+		}
 	}
 	status.DeadLettersAll, _ = strconv.ParseInt(facts["dead"], 10, 64)
 	if text := facts["drift"]; text != "" {

@@ -44,6 +44,7 @@ type org struct {
 	stopped chan struct{}
 
 	factors bool
+	hooked  bool // it has secrets: an event hook is to deliver to it
 	convert convert.Org
 	of      sink.Instance // what sinks are told
 	client  *okta.Client
@@ -186,7 +187,7 @@ func (o *org) prepare() error {
 	if o.problem, err = o.st.Fact(o.ctx, "problem"); err != nil { // of an earlier process
 		return err
 	}
-	o.factors = in.Factors
+	o.factors, o.hooked = in.Factors, len(in.HookSecrets) > 0
 	o.of = sink.Instance{ID: in.ID, Name: in.Name, AccountID: in.AccountID, OrgHost: strings.TrimPrefix(strings.TrimPrefix(in.OrgURL, "https://"), "http://")}
 	o.convert = convert.NewOrg(in.OrgURL, in.Name)
 	if o.client, err = o.engine.client(o.id, o.settings, in); err != nil {

@@ -272,6 +272,9 @@ func (o *org) reconcile(ctx context.Context, id string) (settling bool, err erro
 	for _, name := range followers {
 		families.Go(func() { r.family(reading, name, listsRead) })
 	}
+	if run.Object == "" {
+		families.Go(func() { o.lookAtHooks(reading) })
+	}
 	over := make(chan struct{})
 	go func() { families.Wait(); close(over) }()
 	save := time.NewTicker(300 * time.Millisecond)

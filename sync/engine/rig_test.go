@@ -297,4 +297,15 @@ func calls(run Run) (n int64) {
 	return n
 }
 
+// hookLooks counts the looks at the event hooks among the org's calls: a run that
+// is not limited to an object makes one, beside those that reading takes.
+func hookLooks(sim *oktasim.Org) (n int) {
+	for _, c := range sim.Calls() {
+		if c.Path == "/api/v1/eventHooks" {
+			n++
+		}
+	}
+	return n
+}
+
 func path(c oktasim.Call) string { return fmt.Sprint(c.Path, "?", c.RawQuery) }
