@@ -25,6 +25,7 @@ type commands struct {
 	Doctor   doctorCmd   `cmd:"" help:"Look at an org and a deployment: what is wrong, why it matters, what to do."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
 
+	Trigger     triggerCmd     `cmd:"" help:"Send an instance event to the service: for schedulers."`
 	Healthcheck healthcheckCmd `cmd:"" help:"Ask the service on this machine whether it is ready: for containers."`
 
 	Debug bool `help:"Log requests and details as well."`
