@@ -13,9 +13,19 @@ import (
 	"github.com/oktasync/oktasync/sync/engine"
 )
 
-// heartbeat is how long a quiet stream stays silent, so that neither end nor
-// anything between them takes it for dead.
-const heartbeat = 15 * time.Second
+const (
+	// heartbeat is how long a quiet stream stays silent, so that neither end nor
+	// anything between them takes it for dead.
+	heartbeat = 15 * time.Second
+
+	// maxStreams bounds the streams that are open at once. A stream keeps one of
+	// the connections to Redis, which are more than these: see state.MaxWaiting.
+	maxStreams = 100
+
+	// lookTime is how long one look for changes waits. Nothing interrupts a wait
+	// in Redis: a stop, and a reader who left, are noticed after it.
+	lookTime = time.Second
+)
 
 var positionForm = regexp.MustCompile(`^[A-Za-z0-9._:-]{1,64}$`)
 
@@ -29,6 +39,12 @@ func (a *api) changes(c echo.Context) error {
 	id, err := instanceParam(c)
 	if err != nil {
 		return err
+	}
+	select {
+	case a.streams <- struct{}{}:
+		defer func() { <-a.streams }()
+	default:
+		return errStreams
 	}
 	if err := withoutReadDeadline(c); err != nil {
 		return err
@@ -48,7 +64,7 @@ func (a *api) changes(c echo.Context) error {
 		return err
 	}
 	// The first look comes before the headers: a position that is gone is a 410.
-	batch, err := a.engine.Changes(ctx, id, position, time.Millisecond)
+	batch, err := a.engine.Changes(ctx, id, position, 0)
 	if err != nil {
 		return fmt.Errorf("read the changes of %s: %w", id, err)
 	}
@@ -80,9 +96,12 @@ func (a *api) changes(c echo.Context) error {
 		if len(batch) > 0 {
 			position = batch[len(batch)-1].Position
 		}
-		batch, err = a.engine.Changes(ctx, id, position, a.heartbeat)
-		if ctx.Err() != nil {
-			return nil
+		batch = nil
+		for silent := time.Now(); len(batch) == 0 && err == nil && time.Since(silent) < a.heartbeat; {
+			batch, err = a.engine.Changes(ctx, id, position, min(lookTime, a.heartbeat))
+			if ctx.Err() != nil {
+				return nil
+			}
 		}
 		if err != nil {
 			// The stream ends, the reader comes back with its last id, and is told

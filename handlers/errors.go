@@ -22,6 +22,8 @@ var (
 	errSecret   = errors.New("the Authorization header does not hold the secret of this instance's event hook")
 	errStopping = errors.New("the service is stopping; send the request again")
 	errPanicked = errors.New("a handler panicked")
+	errSlow     = errors.New("the body did not arrive in time")
+	errStreams  = fmt.Errorf("%d streams of changes are open at this process, which is the most; close some, or ask another replica", maxStreams)
 
 	errCrossOrigin = errors.New("a call with the console's cookie must come from a page of this host; " +
 		"behind a proxy, let it pass on the Host header. Programs use Authorization: Bearer …")
@@ -101,6 +103,10 @@ func problemOf(err error) problem {
 		return problem{Status: http.StatusUnauthorized, Detail: token.Error()}
 	case errors.As(err, &many):
 		return problem{Status: http.StatusTooManyRequests, Detail: many.Error(), after: many.seconds()}
+	case errors.Is(err, errSlow):
+		return problem{Status: http.StatusRequestTimeout, Detail: errSlow.Error()}
+	case errors.Is(err, errStreams):
+		return problem{Status: http.StatusTooManyRequests, Detail: errStreams.Error(), after: 10}
 	case errors.Is(err, errCrossOrigin):
 		return problem{Status: http.StatusForbidden, Detail: errCrossOrigin.Error()}
 	case errors.Is(err, errSecret):

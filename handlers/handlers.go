@@ -55,6 +55,7 @@ type api struct {
 	engine   *engine.Engine
 	attempts *attempts
 	sessions sessions
+	streams  chan struct{} // a place for each open stream of changes
 }
 
 // New returns the routes of the service.
@@ -65,7 +66,8 @@ func New(eng *engine.Engine, cfg Config) *echo.Echo {
 	if cfg.heartbeat == 0 {
 		cfg.heartbeat = heartbeat
 	}
-	a := &api{Config: cfg, engine: eng, attempts: newAttempts(time.Now), sessions: newSessions(cfg.AdminToken, time.Now)}
+	a := &api{Config: cfg, engine: eng, attempts: newAttempts(time.Now), sessions: newSessions(cfg.AdminToken, time.Now),
+		streams: make(chan struct{}, maxStreams)}
 
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
@@ -130,7 +132,15 @@ func Server(h http.Handler, log *slog.Logger) *http.Server {
 func (a *api) observe(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		start := time.Now()
-		c.Response().Header().Set(echo.HeaderXRequestID, rand.Text())
+		h := c.Response().Header()
+		h.Set(echo.HeaderXRequestID, rand.Text())
+		h.Set(echo.HeaderXContentTypeOptions, "nosniff") // what is echoed can never be taken for a page
+		h.Set(echo.HeaderCacheControl, "no-store")       // answers name people
+		if len(c.Request().TransferEncoding) > 0 {
+			// Beside chunks there may have been a length, which a proxy before us may
+			// have gone by: what follows on this connection is not trusted.
+			h.Set(echo.HeaderConnection, "close")
+		}
 		err := next(c)
 		if err != nil {
 			c.Error(err)

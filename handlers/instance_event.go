@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -100,8 +101,14 @@ const (
 // decode reads a JSON body into v. No body is {}.
 func decode(c echo.Context, v any, s strictness) error {
 	body, err := readBody(c, maxJSON, time.Now().Add(readTimeout))
-	if err != nil {
-		return fmt.Errorf("read the body: %w", err)
+	var tooBig *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooBig):
+		return err
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return errSlow
+	case err != nil: // the caller's fault, never one of the service
+		return &invalidError{Detail: "the body broke off, or is not encoded as HTTP asks"}
 	}
 	if len(bytes.TrimSpace(body)) == 0 {
 		return nil

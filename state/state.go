@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -64,6 +65,10 @@ var ErrFenced = errors.New("another process works for the instance")
 // ErrNotFound says that what was asked for is not stored.
 var ErrNotFound = errors.New("not found")
 
+// MaxWaiting is how many reads may wait in Redis for something new, so that there
+// are connections left for all others: each keeps one as long as it waits.
+const MaxWaiting = 128
+
 // Store is a connection to Redis, or an embedded one in memory.
 type Store struct {
 	rdb     redis.UniversalClient
@@ -113,6 +118,9 @@ func Open(ctx context.Context, url string) (*Store, error) {
 	}
 	opts.ContextTimeoutEnabled = true
 	opts.DisableIdentity = true
+	if opts.PoolSize == 0 {
+		opts.PoolSize = 10*runtime.GOMAXPROCS(0) + MaxWaiting
+	}
 	s.rdb = redis.NewClient(opts)
 	owner := *opts
 	owner.OnConnect = s.sameServer
