@@ -201,7 +201,7 @@ func (r *report) json(out io.Writer) error {
 	return enc.Encode(r)
 }
 
-// text writes the report for people: by group, what is wrong before what is not.
+// text writes the report for people, by group.
 func (r *report) text(out io.Writer) error {
 	var b strings.Builder
 	counts := map[level]int{}
@@ -222,18 +222,18 @@ func (r *report) text(out io.Writer) error {
 			}
 			paragraph(&b, fmt.Sprintf("  %-9s", mark), f.What)
 			if f.Why != "" {
-				paragraph(&b, "            why:   ", f.Why)
+				paragraph(&b, "            why:  ", f.Why)
 			}
 			if f.Todo != "" {
-				paragraph(&b, "            to do: ", f.Todo)
+				paragraph(&b, "            to do:", f.Todo)
 			}
 		}
 		if begun {
 			b.WriteByte('\n')
 		}
 	}
-	fmt.Fprintf(&b, "%d errors, %d warnings, %d ok, %d not checked; %d calls to Okta\n",
-		counts[levelError], counts[levelWarning], counts[levelOK], counts[levelSkipped], r.Calls)
+	fmt.Fprintf(&b, "%s, %s, %d ok, %d not checked; %s to Okta\n", count(counts[levelError], "error", "errors"),
+		count(counts[levelWarning], "warning", "warnings"), counts[levelOK], counts[levelSkipped], count(int(r.Calls), "call", "calls"))
 	_, err := io.WriteString(out, b.String())
 	return err
 }

@@ -18,8 +18,8 @@ const (
 )
 
 // Bytes that a record takes in Redis, all indexes included. Of memberships and
-// assignments it is the bound that the service keeps to; of objects with a profile it
-// is what was seen with some twenty attributes, and custom ones add to it.
+// assignments it is the bound that the service keeps to; of objects, and of the
+// factors of a user, what simulated orgs took: many custom attributes need more.
 const (
 	edgeBytes   = 250
 	objectBytes = 2500
