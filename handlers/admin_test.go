@@ -241,15 +241,17 @@ func TestInstanceEventTakesEveryMode(t *testing.T) {
 	}
 }
 
-func TestInstanceEventWithoutHookSecretsIsWarnedOf(t *testing.T) {
+func TestInstanceWithoutHookSecretsIsWarnedOf(t *testing.T) {
 	s := setup(t, "")
 	config := map[string]any{"oktaOrgUrl": s.org.URL(), "oktaApiKey": s.org.Token()}
-	const warning = "without hookSecrets"
+	const warning = "has no hook secrets"
+	s.post("/v1/instance-events", event(config), triggerToken)
+	config["hookSecrets"] = nil // those it has stay
 	s.post("/v1/instance-events", event(config), triggerToken)
 	if strings.Contains(s.log.String(), warning) {
 		t.Error("warned although there are secrets")
 	}
-	config["hookSecrets"] = nil
+	config["hookSecrets"] = []string{}
 	if got := s.post("/v1/instance-events", event(config), triggerToken); got.status != http.StatusAccepted {
 		t.Errorf("got %d %s", got.status, got.body)
 	}

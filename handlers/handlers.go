@@ -98,6 +98,8 @@ func New(eng *engine.Engine, cfg Config) *echo.Echo {
 	e.POST("/admin/instances/:instance/pause", a.order("pause", eng.Pause), admin)
 	e.POST("/admin/instances/:instance/resume", a.order("resume", eng.Resume), admin)
 	e.DELETE("/admin/instances/:instance", a.order("delete", eng.Delete), admin)
+	e.POST("/admin/instances/:instance/hook-secrets", a.addHookSecret, admin)
+	e.DELETE("/admin/instances/:instance/hook-secrets/old", a.order("drop the old hook secrets", eng.DropOldHookSecrets), admin)
 	e.GET("/admin/instances/:instance/dead-letters", a.deadLetters, admin)
 	e.GET("/admin/instances/:instance/dead-letters/:letter", a.deadLetter, admin)
 	e.POST("/admin/instances/:instance/dead-letters/replay", a.replay, admin)

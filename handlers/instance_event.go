@@ -22,6 +22,8 @@ import (
 
 // instanceEvent is what a scheduler sends: an instance, and the wish to read it.
 // Fields that it does not know it leaves alone: schedulers send more than we use.
+// Without hookSecrets those that are stored stay, since a rotation may have
+// changed them; [] takes them away.
 type instanceEvent struct {
 	Instance struct {
 		ID        string `json:"id" validate:"required,instanceid"`
@@ -74,8 +76,12 @@ func (a *api) instanceEvent(c echo.Context) error {
 	}); err != nil {
 		return fmt.Errorf("register %s: %w", in.ID, err)
 	}
-	if len(in.Config.HookSecrets) == 0 {
-		a.Log.Warn("an instance event without hookSecrets: the instance has none now, and Okta's deliveries for it are refused", "instance", in.ID)
+	secrets, err := a.engine.HookSecrets(ctx, in.ID)
+	if err != nil {
+		return fmt.Errorf("read the hook secrets of %s: %w", in.ID, err)
+	}
+	if len(secrets) == 0 {
+		a.Log.Warn("the instance has no hook secrets, and Okta's deliveries for it are refused: its event must bring hookSecrets", "instance", in.ID)
 	}
 	run, err := a.engine.StartRun(ctx, in.ID, engine.Start{Mode: ev.Mode, Trigger: "instance-event"})
 	if err != nil {
