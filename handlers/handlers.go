@@ -43,6 +43,8 @@ type Config struct {
 	Query         Query           // nil: there is no database to ask
 	Database      string          // the name of the sink that answers queries
 	Stopping      <-chan struct{} // closed when the service begins to stop
+	Instruments   *Instruments    // nil: of its own
+	MetricsApart  bool            // /metrics is on a port of its own
 	Log           *slog.Logger
 
 	// For tests, which have no time to wait. Zero means hookTimeout, heartbeat.
@@ -66,6 +68,9 @@ func New(eng *engine.Engine, cfg Config) *echo.Echo {
 	if cfg.heartbeat == 0 {
 		cfg.heartbeat = heartbeat
 	}
+	if cfg.Instruments == nil {
+		cfg.Instruments = NewInstruments("", "", "")
+	}
 	a := &api{Config: cfg, engine: eng, attempts: newAttempts(time.Now), sessions: newSessions(cfg.AdminToken, time.Now),
 		streams: make(chan struct{}, maxStreams)}
 
@@ -78,7 +83,7 @@ func New(eng *engine.Engine, cfg Config) *echo.Echo {
 	e.Use(a.observe, a.recovered())
 
 	e.GET("/hooks/okta/:instance", a.verifyHook)
-	e.POST("/hooks/okta/:instance", a.receiveHook)
+	e.POST(hookRoute, a.receiveHook)
 
 	e.POST("/v1/instance-events", a.instanceEvent, a.bearer("trigger", cfg.TriggerToken))
 
@@ -97,6 +102,7 @@ func New(eng *engine.Engine, cfg Config) *echo.Echo {
 	e.POST("/admin/instances/:instance/snapshot", a.snapshot, admin)
 	e.POST("/admin/instances/:instance/pause", a.order("pause", eng.Pause), admin)
 	e.POST("/admin/instances/:instance/resume", a.order("resume", eng.Resume), admin)
+	e.POST("/admin/instances/:instance/forget-history", a.order("forget-history", eng.ForgetHistory), admin)
 	e.DELETE("/admin/instances/:instance", a.order("delete", eng.Delete), admin)
 	e.POST("/admin/instances/:instance/hook-secrets", a.addHookSecret, admin)
 	e.DELETE("/admin/instances/:instance/hook-secrets/old", a.order("drop the old hook secrets", eng.DropOldHookSecrets), admin)
@@ -112,7 +118,9 @@ func New(eng *engine.Engine, cfg Config) *echo.Echo {
 
 	e.GET("/healthz", a.health)
 	e.GET("/readyz", a.ready)
-	e.GET("/metrics", echo.WrapHandler(metrics(eng, cfg.Log)))
+	if !cfg.MetricsApart {
+		e.GET("/metrics", echo.WrapHandler(Metrics(eng, cfg.Instruments, cfg.Log)))
+	}
 	return e
 }
 
@@ -147,6 +155,7 @@ func (a *api) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		if err != nil {
 			c.Error(err)
 		}
+		a.Instruments.answered(c, time.Since(start))
 		a.Log.Debug("request", "id", requestID(c), "method", c.Request().Method, "route", c.Path(),
 			"status", c.Response().Status, "bytes", c.Response().Size, "took", time.Since(start))
 		return nil

@@ -62,7 +62,7 @@ func printable(s string) bool {
 // form 400, store 503. So nobody without the secret makes us read a body, and
 // whatever may be our own fault is a 5xx, which Okta repeats: what it is told
 // with a 4xx it throws away.
-func (a *api) receiveHook(c echo.Context) error {
+func (a *api) receiveHook(c echo.Context) (err error) {
 	if a.stopping() {
 		return errStopping
 	}
@@ -76,6 +76,9 @@ func (a *api) receiveHook(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	c.Set(deliveredTo, id)
+	ctx, span := startDelivery(ctx, id)
+	defer func() { endDelivery(span, err) }()
 
 	body, err := readBody(c, maxDelivery, deadline)
 	if err != nil {
@@ -85,6 +88,7 @@ func (a *api) receiveHook(c echo.Context) error {
 	if err != nil {
 		return fmt.Errorf("a delivery for %s: %w", id, err)
 	}
+	noteDelivery(span, d)
 	if err := a.engine.Accept(ctx, id, d); err != nil {
 		return fmt.Errorf("accept delivery %s for %s: %w", d.EventID, id, err)
 	}

@@ -18,14 +18,14 @@ import (
 // one costs the store some reads for each instance.
 const maxScrapes = 2
 
-// metrics returns the handler of /metrics. All of oktasync's numbers are kept
+// Metrics returns the handler of /metrics. What is known of the instances is kept
 // in the store, and read from there at each scrape: every replica shows the
-// same, and a restart loses none.
-func metrics(eng *engine.Engine, log *slog.Logger) http.Handler {
+// same, and a restart loses none. What the process itself did is in its instruments.
+func Metrics(eng *engine.Engine, own *Instruments, log *slog.Logger) http.Handler {
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collector{eng, log}, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return promhttp.HandlerFor(reg, promhttp.HandlerOpts{
+	return promhttp.HandlerFor(prometheus.Gatherers{reg, own.registry}, promhttp.HandlerOpts{
 		ErrorLog:            slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 		MaxRequestsInFlight: maxScrapes,
 	})
@@ -37,9 +37,13 @@ type collector struct {
 	log    *slog.Logger
 }
 
-// description names a metric of an instance; labels are those beside instance.
+// orgLabel is the label that holds the id of an instance. It is not called instance, as
+// Prometheus calls the address it scrapes.
+const orgLabel = "org"
+
+// description names a metric of an instance; labels are those beside its id.
 func description(name, help string, labels ...string) *prometheus.Desc {
-	return prometheus.NewDesc("oktasync_"+name, help, append([]string{"instance"}, labels...), nil)
+	return prometheus.NewDesc("oktasync_"+name, help, append([]string{orgLabel}, labels...), nil)
 }
 
 // The metrics. The labels of all are bounded: kinds of records and states of a
@@ -48,14 +52,20 @@ func description(name, help string, labels ...string) *prometheus.Desc {
 var (
 	upMetric = prometheus.NewDesc("oktasync_up", "1 if Redis told the state of the instances at this scrape.", nil, nil)
 
+	usedMetric = prometheus.NewDesc("oktasync_redis_memory_used_bytes", "Bytes of memory that Redis uses.", nil, nil)
+	mostMetric = prometheus.NewDesc("oktasync_redis_memory_max_bytes", "Bytes of memory that Redis may use; absent without a limit of its own.", nil, nil)
+
 	wholeMetric   = description("whole", "1 once a full read ended and the graph caught up with its end.")
 	pausedMetric  = description("paused", "1 while an operator paused the instance.")
 	ownedMetric   = description("owned", "1 while a process works for the instance.")
 	problemMetric = description("problem", "1 while something keeps the instance from working; GET /admin/instances says what.")
 	inboxMetric   = description("inbox_events", "Accepted events not yet applied.")
+	oldestMetric  = description("inbox_oldest_age_seconds", "Seconds since the oldest event not yet applied was accepted; 0 if there is none.")
 	refreshMetric = description("refresh_objects", "Objects to read again.")
 	recordMetric  = description("records", "Records that are present, by kind.", "kind")
 	heldMetric    = description("held_records", "Deletes, or changes of a verify, that await approval.")
+
+	hookMetric = description("hook_ok", "1 if the org's event hook is active, verified and has all types that are used; 0 if not, or if there is none; absent while it is not known.")
 
 	deadMetric    = description("dead_letters_kept", "Events that could not be understood and are kept.")
 	deadAllMetric = description("dead_letters_total", "Events that could not be understood.")
@@ -68,6 +78,7 @@ var (
 
 	delayMetric    = description("event_delay_seconds", "Time from published to received, of the events that came first by this source: hook or log.", "event_type", "source")
 	delayMaxMetric = description("event_delay_max_seconds", "The longest such time ever.", "event_type", "source")
+	eligibleMetric = description("hook_eligible_events_total", "Events of the types that Okta can send by hook, by what brought them first: hook or log.", "source")
 	lateMetric     = description("events_late_total", "Events that came first by the log, and afterwards by a hook.", "event_type")
 
 	sinkLagMetric       = description("sink_lag_seconds", "Age of the oldest change that a sink was not given yet.", "sink")
@@ -80,6 +91,12 @@ var (
 	driftMetric    = description("drift_records", "Records that the last verify found different although Okta tells such changes.")
 	silentMetric   = description("drift_silent_records", "Records that the last verify found different in what Okta changes without an event.")
 	verifiedMetric = description("drift_timestamp_seconds", "When the last verify ended.")
+
+	fullMetric = description("full_read_timestamp_seconds", "Unix time at which the last full reconcile without gaps ended; absent before the first.")
+
+	limitMetric     = description("rate_limit_calls", "Calls that Okta allows in a window of an endpoint's bucket (a * for each id), to all callers of the org together.", "bucket")
+	remainingMetric = description("rate_limit_remaining_calls", "Calls left in the window as the last answer told; all, once it is over.", "bucket")
+	shareMetric     = description("rate_limit_share_ratio", "Share of a bucket that oktasync may use.", "bucket")
 
 	runStateMetric   = description("last_run_state", "1 for the state of the last run, 0 for the others.", "state")
 	runTimeMetric    = description("last_run_duration_seconds", "How long the last run took, or has taken so far.")
@@ -108,6 +125,12 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	if err != nil {
 		return
 	}
+	if used, most, err := c.engine.Memory(ctx); err == nil && used > 0 {
+		out <- prometheus.MustNewConstMetric(usedMetric, prometheus.GaugeValue, float64(used))
+		if most > 0 {
+			out <- prometheus.MustNewConstMetric(mostMetric, prometheus.GaugeValue, float64(most))
+		}
+	}
 	now := time.Now()
 	for _, in := range all {
 		scrape{out, in.ID}.instance(in, now)
@@ -134,8 +157,16 @@ func (s scrape) instance(in engine.InstanceStatus, now time.Time) {
 	s.gauge(ownedMetric, flag(in.Owner != ""))
 	s.gauge(problemMetric, flag(in.Problem != ""))
 	s.gauge(inboxMetric, float64(in.Inbox))
+	oldest := 0.0
+	if in.OldestEvent != nil {
+		oldest = max(now.Sub(*in.OldestEvent).Seconds(), 0)
+	}
+	s.gauge(oldestMetric, oldest)
 	s.gauge(refreshMetric, float64(in.Refreshes))
 	s.gauge(heldMetric, float64(in.Held))
+	if in.Hook != nil && in.Hook.Unknown == "" {
+		s.gauge(hookMetric, flag(in.Hook.Problem == ""))
+	}
 	for kind, n := range in.Records {
 		s.gauge(recordMetric, float64(n), kind)
 	}
@@ -150,11 +181,18 @@ func (s scrape) instance(in engine.InstanceStatus, now time.Time) {
 	s.counter(logRestartMetric, in.Log.Restarts)
 	s.gauge(logProblemMetric, flag(in.Log.Problem != ""))
 
+	var byHook, byLog int64
 	for eventType, c := range in.Coverage {
+		if c.HookEligible {
+			byHook += c.Hook
+			byLog += c.Log
+		}
 		s.delay(eventType, "hook", c.Hook, c.HookDelaySum, c.HookDelayMax)
 		s.delay(eventType, "log", c.Log, c.LogDelaySum, c.LogDelayMax)
 		s.counter(lateMetric, c.Late, eventType)
 	}
+	s.counter(eligibleMetric, byHook, "hook")
+	s.counter(eligibleMetric, byLog, "log")
 	for name, sk := range in.Sinks {
 		for _, state := range sinkStates {
 			s.gauge(sinkStateMetric, flag(sk.State == state), name, string(state))
@@ -173,6 +211,21 @@ func (s scrape) instance(in engine.InstanceStatus, now time.Time) {
 		s.gauge(driftMetric, float64(in.Drift.Total))
 		s.gauge(silentMetric, float64(in.Drift.Silent))
 		s.gauge(verifiedMetric, seconds(in.Drift.At.UnixMilli()))
+	}
+	if in.FullReadAt != nil {
+		s.gauge(fullMetric, seconds(in.FullReadAt.UnixMilli()))
+	}
+	for _, r := range in.RateLimits {
+		if r.Limit == 0 || r.Remaining == nil {
+			continue
+		}
+		remaining := *r.Remaining
+		if r.ResetAt == nil || now.After(*r.ResetAt) {
+			remaining = r.Limit
+		}
+		s.gauge(limitMetric, float64(r.Limit), r.Bucket)
+		s.gauge(remainingMetric, float64(remaining), r.Bucket)
+		s.gauge(shareMetric, r.Share, r.Bucket)
 	}
 	if run := in.LastRun; run != nil {
 		for _, state := range runStates {

@@ -66,7 +66,7 @@ func TestMetricsTellTheStateOfEachInstance(t *testing.T) {
 	s.post("/admin/instances/acme/pause", "", adminToken)
 	before := s.metrics()
 	for name, want := range map[string]float64{"whole": 0, "paused": 1, "owned": 1, "problem": 0, "inbox_events": 0, "dead_letters_total": 0} {
-		if got := before.value("oktasync_"+name, "instance", "acme"); got != want {
+		if got := before.value("oktasync_"+name, "org", "acme"); got != want {
 			t.Errorf("before the first read: %s = %v, want %v", name, got, want)
 		}
 	}
@@ -94,7 +94,7 @@ func TestMetricsTellTheStateOfEachInstance(t *testing.T) {
 
 	status, m := s.status(), s.metrics()
 	acme := func(name string, labels ...string) float64 {
-		return m.value("oktasync_"+name, append([]string{"instance", "acme"}, labels...)...)
+		return m.value("oktasync_"+name, append([]string{"org", "acme"}, labels...)...)
 	}
 	for name, want := range map[string]float64{
 		"whole": 1, "paused": 0, "owned": 1, "problem": 0, "inbox_events": 0, "refresh_objects": 0, "held_records": 0,
@@ -127,7 +127,7 @@ func TestMetricsTellTheStateOfEachInstance(t *testing.T) {
 	// the log is polled at its own time.
 	counted := uint64(0)
 	for _, source := range []string{"hook", "log"} {
-		metric := m.find("oktasync_event_delay_seconds", "instance", "acme", "event_type", "user.account.update_profile", "source", source)
+		metric := m.find("oktasync_event_delay_seconds", "org", "acme", "event_type", "user.account.update_profile", "source", source)
 		counted += metric.GetSummary().GetSampleCount()
 	}
 	if counted != 1 {

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -42,7 +43,7 @@ func (f observer) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		name := strings.ToLower(cmd.Name())
 		if args := cmd.Args(); name == "evalsha" && len(args) > 1 {
 			hash, _ := args[1].(string)
-			name = scriptNames[hash]
+			name = cmp.Or(scriptNames[hash], name)
 		}
 		f.tell(ctx, name, began, err)
 		return err
@@ -59,7 +60,7 @@ func (f observer) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proc
 }
 
 func (f observer) tell(ctx context.Context, name string, began time.Time, err error) {
-	if !failed(ctx, err) {
+	if name == "config" || !failed(ctx, err) { // many hosted servers refuse that one
 		err = nil
 	}
 	f(name, time.Since(began), err)

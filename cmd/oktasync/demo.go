@@ -86,6 +86,8 @@ func (cmd *demoCmd) Run(ctx context.Context, w world) (err error) {
 	defer func() { err = errors.Join(err, sinks.close()) }()
 	cfg := d.engineConfig()
 	cfg.Sinks = sinks.all
+	instruments := newInstruments()
+	cfg.Observe = instruments.Engine()
 	eng, err := engine.New(ctx, cfg)
 	if err != nil {
 		listener.Close()
@@ -99,7 +101,7 @@ func (cmd *demoCmd) Run(ctx context.Context, w world) (err error) {
 	serving, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	err = serve(serving, w, eng, listener, handlers.Config{
-		AdminToken: d.admin, TriggerToken: rand.Text(), AllowInsecure: true, Query: sinks.query(), Database: sinks.database(),
+		AdminToken: d.admin, TriggerToken: rand.Text(), AllowInsecure: true, Query: sinks.query(), Database: sinks.database(), Instruments: instruments,
 	}, func(serving context.Context, eng *engine.Engine) error {
 		defer end()
 		return d.play(ctx, serving, eng)

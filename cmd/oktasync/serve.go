@@ -31,10 +31,13 @@ type serveCmd struct {
 	TriggerToken Secret `env:"OKTASYNC_TRIGGER_TOKEN" placeholder:"TOKEN" help:"Bearer token of instance events."`
 	SecretKey    Secret `env:"OKTASYNC_SECRET_KEY" placeholder:"BASE64" help:"32 bytes in base64: seals credentials at rest."`
 
+	TrustedProxies []string `env:"OKTASYNC_TRUSTED_PROXIES" placeholder:"CIDR,…" help:"Addresses of proxies whose X-Forwarded-For is believed when wrong tokens are counted by address."`
+
 	encryption `embed:""`
 	reading    `embed:""`
 	keeping    `embed:""`
 	delivery   `embed:""`
+	watching   `embed:""`
 
 	OrgURL     string `name:"okta-client-orgurl" env:"OKTA_CLIENT_ORGURL" placeholder:"https://…" help:"Org of the instance 'default'."`
 	OrgToken   Secret `name:"okta-client-token" env:"OKTA_CLIENT_TOKEN" placeholder:"TOKEN" help:"API token of that org."`
@@ -62,14 +65,29 @@ func (cmd *serveCmd) Run(ctx context.Context, w world) (err error) {
 		bare.Close()
 		return err
 	}
+	instruments := newInstruments()
+	cfg.Observe = instruments.Engine()
+	stopTracing, err := startTracing(ctx, w.log)
+	if err != nil {
+		listener.Close()
+		return usageError{err}
+	}
+	defer stopTracing()
 	eng, err := engine.New(ctx, cfg)
 	if err != nil {
 		listener.Close()
 		return err
 	}
+	closeMetrics, err := cmd.watching.start(eng, instruments, w.log)
+	if err != nil {
+		listener.Close()
+		return errors.Join(err, eng.Close())
+	}
+	edge := cmd.handlersConfig(sinks)
+	edge.Instruments, edge.MetricsApart = instruments, cmd.MetricsListen != ""
 	warn(ctx, w, eng)
 	w.log.Info("listening", "address", listener.Addr().String(), "tls", cmd.CertFile != "", "embedded", eng.Embedded(), "version", thisBuild().String())
-	return errors.Join(serve(ctx, w, eng, listener, cmd.handlersConfig(sinks), cmd.registerDefault), eng.Close())
+	return errors.Join(serve(ctx, w, eng, listener, edge, cmd.registerDefault), closeMetrics(), eng.Close())
 }
 
 // warn logs what endangers a promise of the service. That the state is in memory
@@ -129,8 +147,34 @@ func (cmd *serveCmd) prepare(w world) (engine.Config, error) {
 	if cmd.AdminToken != "" && cmd.AdminToken == cmd.TriggerToken {
 		errs = append(errs, errors.New("OKTASYNC_ADMIN_TOKEN and OKTASYNC_TRIGGER_TOKEN are the same: a scheduler must not have the rights of an operator"))
 	}
-	errs = append(errs, cmd.prepareDefault(w))
+	for name, token := range map[string]Secret{"OKTASYNC_ADMIN_TOKEN": cmd.AdminToken, "OKTASYNC_TRIGGER_TOKEN": cmd.TriggerToken} {
+		if token != "" && len(token) < shortToken {
+			w.log.Warn("a token is so short that it could be guessed; make a new one with: openssl rand -hex 32", "name", name)
+		}
+	}
+	_, err := cmd.proxies()
+	errs = append(errs, err, cmd.prepareDefault(w))
 	return cfg, errors.Join(errs...)
+}
+
+// shortToken is below how many characters a token is warned of.
+const shortToken = 20
+
+// proxies returns the networks of the trusted proxies.
+func (cmd *serveCmd) proxies() ([]*net.IPNet, error) {
+	var all []*net.IPNet
+	for _, text := range cmd.TrustedProxies {
+		if ip := net.ParseIP(text); ip != nil {
+			all = append(all, &net.IPNet{IP: ip, Mask: net.CIDRMask(8*len(ip), 8*len(ip))})
+			continue
+		}
+		_, network, err := net.ParseCIDR(text)
+		if err != nil {
+			return nil, fmt.Errorf("OKTASYNC_TRUSTED_PROXIES: %.100q is no address and no network, as 10.0.0.0/8", text)
+		}
+		all = append(all, network)
+	}
+	return all, nil
 }
 
 // prepareDefault checks the instance of the environment, if there is one.
@@ -158,7 +202,9 @@ func (cmd *serveCmd) prepareDefault(w world) error {
 }
 
 func (cmd *serveCmd) handlersConfig(s sinks) handlers.Config {
+	proxies, _ := cmd.proxies() // prepare has checked them
 	return handlers.Config{
+		Proxies:       proxies,
 		Query:         s.query(),
 		Database:      s.database(),
 		AdminToken:    cmd.AdminToken.Reveal(),

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -50,4 +51,11 @@ func rateLimits(facts map[string]string) ([]okta.Budget, error) {
 		return nil, fmt.Errorf("what is kept of the rate limits: %w", err)
 	}
 	return limits, nil
+}
+
+// Memory tells how many bytes Redis uses, and may use: 0 is without a limit. Of
+// the embedded store both are 0.
+func (e *Engine) Memory(ctx context.Context) (used, most int64, err error) {
+	used, most, err = e.store.Memory(ctx)
+	return used, most, unavailable(err)
 }
