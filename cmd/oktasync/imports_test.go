@@ -36,6 +36,7 @@ var mayImport = []struct {
 	{"state", nil},
 	{"state/statetest", []string{"state"}},
 	{"state/statetest/chaos", nil},
+	{"deploy", nil}, // tests of the files there
 	{"cmd/killtest", []string{"sync/okta/oktasim", "sync/graph"}},
 }
 
