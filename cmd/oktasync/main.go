@@ -23,6 +23,7 @@ type commands struct {
 	Query    queryCmd    `cmd:"" help:"Ask a graph in J1QL, while the service runs or not."`
 	Probe    probeCmd    `cmd:"" help:"Find out on a scratch scope what JupiterOne honours, and what to switch on."`
 	Doctor   doctorCmd   `cmd:"" help:"Look at an org and a deployment: what is wrong, why it matters, what to do."`
+	Hook     hookCmd     `cmd:"" help:"The org's event hook: register, status, remove."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
 
 	Trigger     triggerCmd     `cmd:"" help:"Send an instance event to the service: for schedulers."`

@@ -33,3 +33,13 @@ func HookTypes() []string {
 	slices.Sort(types)
 	return types
 }
+
+// OneEngineOnly tells whether only one of Okta's two engines, Identity Engine and
+// Classic, raises the type: an org of the other may not offer it to hooks.
+func OneEngineOnly(eventType string) bool {
+	switch eventType {
+	case "user.mfa.factor.suspend", "user.mfa.factor.unsuspend", "user.mfa.factor.reset_all":
+		return true
+	}
+	return false
+}

@@ -85,7 +85,7 @@ type HookStatus struct {
 	URI                string    `json:"uri,omitempty"`
 	Status             string    `json:"status,omitempty"`             // ACTIVE, INACTIVE
 	VerificationStatus string    `json:"verificationStatus,omitempty"` // VERIFIED, UNVERIFIED
-	Missing            []string  `json:"missing,omitempty"`            // types that are used, and not subscribed to
+	Missing            []string  `json:"missing,omitempty"`            // types that are used, and not subscribed to; those of Okta's other engine are no problem
 	Filtered           bool      `json:"filtered,omitempty"`           // events that a filter keeps from the hook come by the log alone
 	Problem            string    `json:"problem,omitempty"`            // and the remedy
 	Unknown            string    `json:"unknown,omitempty"`            // why nothing is known of it
@@ -130,8 +130,9 @@ func JudgeHooks(hooks []okta.EventHook, instance string) HookStatus {
 	if best.Header != "" && !strings.EqualFold(best.Header, "Authorization") {
 		wrong = append(wrong, "it shows its secret in another header than Authorization, and its deliveries are refused")
 	}
-	if len(s.Missing) > 0 {
-		wrong = append(wrong, fmt.Sprintf("it is not subscribed to %d types that are used, which come by the System Log alone", len(s.Missing)))
+	offered := slices.DeleteFunc(slices.Clone(s.Missing), convert.OneEngineOnly)
+	if n := len(offered); n > 0 {
+		wrong = append(wrong, fmt.Sprintf("it is not subscribed to %d types that are used, which come by the System Log alone", n))
 	}
 	if len(wrong) > 0 {
 		s.Problem = "event hook " + best.ID + ": " + strings.Join(wrong, "; ") + ". Mend it: " + remedy

@@ -81,6 +81,10 @@ func TestRunFindsWhatIsWrongWithTheHook(t *testing.T) {
 		events["filter"] = map[string]any{"type": "EXPRESSION_LANGUAGE", "eventFilterMap": []any{map[string]any{"event": "user.lifecycle.create"}}}
 	})
 	look("a filter", func(h HookStatus) bool { return h.Filtered && h.Problem == "" }, false)
+	edit(func(events, _ map[string]any) {
+		events["items"] = slices.DeleteFunc(convert.HookTypes(), convert.OneEngineOnly)
+	})
+	look("types that only orgs of another engine have", func(h HookStatus) bool { return len(h.Missing) == 3 && h.Problem == "" }, false)
 	edit(func(events, _ map[string]any) { events["items"] = convert.HookTypes()[3:] })
 	look("types taken away", func(h HookStatus) bool {
 		return cmp.Equal(h.Missing, convert.HookTypes()[:3]) && strings.Contains(h.Problem, "3 types")
