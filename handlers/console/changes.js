@@ -1,12 +1,15 @@
 // The changes of the graph, as they happen.
 
-import { changesPath, get, instancePath } from './api.js';
+import { changesPath, get, instancePath, query } from './api.js';
 import { el, note, patch, pill, say } from './dom.js';
 import { clock, number, objectLink } from './format.js';
 import { tabs } from './instances.js';
 
 // So many are shown: older ones leave the page.
 const most = 200;
+
+// So many names are remembered.
+const manyNames = 5000;
 
 const kinds = { create: 'ok', update: 'info', delete: 'bad' };
 
@@ -41,8 +44,33 @@ export async function changes(main, signal, id) {
       waiting = [];
       while (body.childElementCount > most) body.lastElementChild.remove();
     }
+    nameEnds();
     patch(state, pill(connection === 'live' ? 'ok' : 'warn', paused ? 'paused' : connection),
       ` ${number(seen)} since this page was opened${paused && waiting.length > 0 ? `, ${number(waiting.length)} wait` : ''}. The last ${most} are shown.`);
+  }
+
+  // A relationship tells the keys of its ends: what they are called the database
+  // knows. It is asked for many at once; without an answer the keys must do.
+  const names = new Map();
+  let asking = false;
+  async function nameEnds() {
+    const nameless = [...body.querySelectorAll('a[data-end]')].filter((a) => a.textContent === a.dataset.end);
+    const unknown = [...new Set(nameless.map((a) => a.dataset.end))].filter((key) => !names.has(key));
+    if (unknown.length > 0 && !asking) {
+      asking = true;
+      if (names.size > manyNames) names.clear();
+      unknown.forEach((key) => names.set(key, key)); // it is asked for once
+      try {
+        const answer = await query(id, { query: 'Find * with _key = ${keys} as o return o._key as key, o.displayName as name',
+          parameters: { keys: unknown }, limit: 1000 }, signal);
+        answer.data.forEach((row) => names.set(row.key, row.name ?? row.key));
+      } catch {
+        // the keys stand there
+      }
+      asking = false;
+      schedule();
+    }
+    for (const a of nameless) a.textContent = names.get(a.dataset.end) ?? a.dataset.end;
   }
 
   let stream;
@@ -104,6 +132,6 @@ function named(instance, change) {
   if (e) return el('a', { href: objectLink(instance, e._key) }, e.displayName || e._key);
   const r = change.relationship;
   if (!r._fromEntityKey || !r._toEntityKey) return el('code', null, r._key);
-  return [el('a', { href: objectLink(instance, r._fromEntityKey) }, r._fromEntityKey), ` ${r._class} `,
-    el('a', { href: objectLink(instance, r._toEntityKey) }, r._toEntityKey)];
+  const end = (key) => el('a', { href: objectLink(instance, key), 'data-end': key, title: key }, key);
+  return [end(r._fromEntityKey), ` ${r._class} `, end(r._toEntityKey)];
 }

@@ -112,9 +112,10 @@ function coverage(status) {
 const sinkLine = (name, sink) => el('span', { class: 'line' }, sinkState(sink.state), ` ${name}, lag ${span(sink.lagSeconds)}`);
 
 function hook(h) {
-  if (!h?.checkedAt) return 'unknown';
+  if (!h?.checkedAt || h.unknown) return h?.unknown ? `unknown: ${h.unknown}` : 'unknown';
+  if (!h.status) return [pill('bad', 'none found'), ' checked ', ago(h.checkedAt)];
   const good = h.status === 'ACTIVE' && h.verificationStatus === 'VERIFIED' && !(h.missing?.length > 0);
-  return [pill(good ? 'ok' : 'warn', [h.status, h.verificationStatus].filter(Boolean).join(', ').toLowerCase() || 'unknown'),
+  return [pill(good ? 'ok' : 'warn', [h.status, h.verificationStatus].filter(Boolean).join(', ').toLowerCase()),
     h.missing?.length > 0 ? ` lacks ${many(h.missing.length, 'type')}` : '', ' checked ', ago(h.checkedAt)];
 }
 
@@ -271,5 +272,4 @@ function details(status, runs) {
 
 const delay = (sum, n, most) => (n > 0 ? `${span(sum / n / 1000)}, max ${span(most / 1000)}` : '–');
 
-const section = (key, title, ...content) => el('section', { 'data-key': key, 'aria-labelledby': `of-${key}` },
-  el('h2', { id: `of-${key}` }, title), content);
+const section = (key, title, ...content) => el('section', { 'data-key': key }, el('h2', null, title), content);

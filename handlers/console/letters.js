@@ -9,7 +9,7 @@ export async function deadLetters(main, signal, id) {
   const path = `${instancePath(id)}/dead-letters`;
   const failed = el('div');
   const content = el('div');
-  const event = el('section', { hidden: true, 'aria-labelledby': 'event' });
+  const event = el('section', { hidden: true });
   main.append(el('h1', null, `Dead letters of ${id}`), tabs(id, 'Dead letters'), failed, content, event);
 
   let letters = [];

@@ -46,7 +46,7 @@ export async function neighbourhood(main, signal, id, key) {
     if (signal.aborted || mine !== round) return;
     place.replaceChildren(...part.notes.map((words) => note('warn', words)));
     await picture(place, signal, id, { nodes: [...part.nodes.values()], edges: part.edges, center: key, label: `Neighbourhood of ${nameOf(center)}` });
-    place.append(el('h2', null, 'In words'), inWords(id, part, center));
+    place.append(inWords(id, part, center));
   }
   await draw('');
 }
@@ -145,19 +145,21 @@ function inWords(id, part, center) {
     const users = [...part.nodes.values()].filter((n) => n._class.includes('User')).sort(byName);
     const through = (user) => part.edges.filter((e) => e._type === 'okta_group_has_user' && e._toEntityKey === user._key).map((e) => e._fromEntityKey);
     return el('div', null,
-      table('Groups it is assigned to', ['Group', 'Users shown'], groups.map((g) => [link(g._key), String(edgesFrom(g._key, 'okta_group_has_user').length)]), 'No group is assigned to it.'),
-      table('Users who reach it', ['User', 'Through'], users.map((u) => [link(u._key), through(u).length > 0 ? list(through(u)) : 'directly, without a group']), 'No user reaches it.'));
+      heading('Groups it is assigned to'), table('Groups it is assigned to', ['Group', 'Users shown'], groups.map((g) => [link(g._key), String(edgesFrom(g._key, 'okta_group_has_user').length)]), 'No group is assigned to it.'),
+      heading('Users who reach it'), table('Users who reach it', ['User', 'Through'], users.map((u) => [link(u._key), through(u).length > 0 ? list(through(u)) : 'directly, without a group']), 'No user reaches it.'));
   }
   if (type === 'okta_user') {
     const apps = [...part.nodes.values()].filter((n) => n._class.includes('Application')).sort(byName);
     const through = (app) => part.edges.filter((e) => e._type === 'okta_group_assigned_application' && e._toEntityKey === app._key).map((e) => e._fromEntityKey);
     const others = part.edges.filter((e) => [e._fromEntityKey, e._toEntityKey].includes(center._key) && e._type !== 'okta_user_assigned_application');
     return el('div', null,
-      table('Applications it reaches', ['Application', 'Through'], apps.map((a) => [link(a._key), through(a).length > 0 ? list(through(a)) : 'directly, without a group']), 'It reaches no application.'),
+      heading('Applications it reaches'), table('Applications it reaches', ['Application', 'Through'], apps.map((a) => [link(a._key), through(a).length > 0 ? list(through(a)) : 'directly, without a group']), 'It reaches no application.'),
       relations('What else it is tied to', others, link));
   }
-  return relations('What it is tied to', part.edges, link);
+  return el('div', null, relations('What it is tied to', part.edges, link));
 }
 
-const relations = (caption, edges, link) => table(caption, ['From', 'Relationship', 'To'],
-  edges.map((e) => [link(e._fromEntityKey), e._class, link(e._toEntityKey)]), 'Nothing.');
+const heading = (text) => el('h2', null, text);
+
+const relations = (caption, edges, link) => [heading(caption), table(caption, ['From', 'Relationship', 'To'],
+  edges.map((e) => [link(e._fromEntityKey), e._class, link(e._toEntityKey)]), 'Nothing.')];

@@ -7,19 +7,23 @@ import { many, objectLink } from './format.js';
 // So many objects are drawn: a picture of more shows nothing any more.
 const most = 150;
 
-// The columns from left to right, by class; what is of none of them comes last.
-const columns = [
-  ['People', ['Person']],
-  ['Users', ['User']],
-  ['Groups', ['UserGroup']],
-  ['Applications', ['Application']],
-  ['Others', []],
+// The kinds of objects, by class, and the columns in which they stand, from left to
+// right; what is of no class here is of the last kind.
+const kinds = [
+  ['People', ['Person'], 0],
+  ['Account', ['Account'], 0],
+  ['Users', ['User'], 1],
+  ['Groups', ['UserGroup'], 2],
+  ['Applications', ['Application'], 3],
+  ['Others', [], 4],
 ];
 
-function columnOf(node) {
-  const i = columns.findIndex(([, classes]) => [node._class].flat().some((c) => classes.includes(c)));
-  return i < 0 ? columns.length - 1 : i;
+function kindOf(node) {
+  const i = kinds.findIndex(([, classes]) => [node._class].flat().some((c) => classes.includes(c)));
+  return i < 0 ? kinds.length - 1 : i;
 }
+
+const columnOf = (node) => kinds[kindOf(node)][2];
 
 export const nameOf = (node) => String(node.displayName ?? node._key);
 
@@ -29,7 +33,7 @@ const rowsBeforeWrap = 40;
 // place gives each node its place. Within a column nodes stand where those that
 // they are tied to stand, so that few lines cross.
 function place(nodes, edges, width) {
-  const lanes = columns.map(() => []);
+  const lanes = [0, 1, 2, 3, 4].map(() => []);
   for (const node of nodes) lanes[columnOf(node)].push(node);
   const tied = new Map(nodes.map((node) => [node._key, []]));
   for (const e of edges) {
@@ -87,6 +91,9 @@ export async function picture(into, signal, instance, { nodes, edges, center, la
   if (drawn.length === 0) return;
   const known = new Set(drawn.map((node) => node._key));
   const lines = edges.filter((e) => known.has(e._fromEntityKey) && known.has(e._toEntityKey));
+  const column = new Map(drawn.map((node) => [node._key, columnOf(node)]));
+  // A line leaves a node on the side where the other one stands: it crosses no name.
+  const way = (e) => Math.sign(column.get(e._toEntityKey) - column.get(e._fromEntityKey));
   const canvas = el('div', { class: 'picture', role: 'img', 'aria-label': `${label}: ${many(drawn.length, 'object')}, ${many(lines.length, 'relationship')}`, 'data-keep': true });
   into.append(legend(drawn, lines), canvas);
 
@@ -95,8 +102,8 @@ export async function picture(into, signal, instance, { nodes, edges, center, la
   const graph = cytoscape({
     container: canvas,
     elements: [
-      ...drawn.map((node) => ({ data: { id: node._key, name: nameOf(node), column: columnOf(node), center: node._key === center ? 1 : 0 }, position: positions.get(node._key) })),
-      ...lines.map((e) => ({ data: { id: e._key, source: e._fromEntityKey, target: e._toEntityKey, verb: e._class, plain: e.direct ? 1 : 0 } })),
+      ...drawn.map((node) => ({ data: { id: node._key, name: nameOf(node), kind: kindOf(node), center: node._key === center ? 1 : 0 }, position: positions.get(node._key) })),
+      ...lines.map((e) => ({ data: { id: e._key, source: e._fromEntityKey, target: e._toEntityKey, way: way(e), plain: e.direct ? 1 : 0 } })),
     ],
     layout: { name: 'preset', fit: false },
     style: look(step),
@@ -134,9 +141,9 @@ export async function picture(into, signal, instance, { nodes, edges, center, la
 }
 
 function legend(nodes, edges) {
-  const shown = columns.map(([name], i) => [name, i, nodes.filter((node) => columnOf(node) === i).length]).filter(([, , n]) => n > 0);
-  return el('p', { class: 'legend' }, shown.map(([name, i, n]) => el('span', { class: `swatch column${i}` }, `${name} (${n})`)),
-    edges.some((e) => e.direct) ? el('span', { class: 'dashed' }, 'dashed: without a group between') : null);
+  const shown = kinds.map(([name], i) => [name, i, nodes.filter((node) => kindOf(node) === i).length]).filter(([, , n]) => n > 0);
+  return el('p', { class: 'legend' }, shown.map(([name, i, n]) => el('span', { class: `swatch kind${i}` }, `${name} (${n})`)),
+    edges.some((e) => e.direct) ? el('span', null, 'dashed: directly, through no group') : null);
 }
 
 // look takes the colours from the style sheet, so that they follow its scheme.
@@ -150,11 +157,13 @@ function look(step) {
       'text-wrap': 'ellipsis', 'text-max-width': `${width - 10}px`, 'font-size': 12, 'font-family': 'system-ui, sans-serif',
       color: colour('text'), 'background-color': colour('surface'), 'border-width': 1.5, 'border-color': colour('muted'),
     } },
-    ...columns.map((_, i) => ({ selector: `node[column = ${i}]`, style: { 'border-color': colour(`column${i}`), 'background-color': colour(`column${i}-back`) } })),
+    ...kinds.map((_, i) => ({ selector: `node[kind = ${i}]`, style: { 'border-color': colour(`kind${i}`), 'background-color': colour(`kind${i}-back`) } })),
     { selector: 'node[center = 1]', style: { 'border-width': 4 } },
     { selector: 'edge', style: {
-      width: 1.5, 'line-color': colour('line'), 'curve-style': 'bezier', 'target-arrow-shape': 'triangle', 'target-arrow-color': colour('line'), 'arrow-scale': 0.8,
+      width: 1.5, 'line-color': colour('line'), 'curve-style': 'straight', 'target-arrow-shape': 'triangle', 'target-arrow-color': colour('line'), 'arrow-scale': 0.8,
     } },
+    { selector: 'edge[way = 1]', style: { 'source-endpoint': '50% 0', 'target-endpoint': '-50% 0' } },
+    { selector: 'edge[way = -1]', style: { 'source-endpoint': '-50% 0', 'target-endpoint': '50% 0' } },
     { selector: 'edge[plain = 1]', style: { 'line-style': 'dashed' } },
     { selector: '.faint', style: { opacity: 0.2 } },
   ];

@@ -25,7 +25,7 @@ export async function queries(main, signal, id) {
       }
     } });
   text.value = examples[0][1];
-  const answer = el('section', { 'aria-label': 'Answer' });
+  const answer = el('section');
   main.append(el('h1', null, `Query ${id}`), tabs(id, 'Query'),
     el('form', { onsubmit: (event) => {
       event.preventDefault();
@@ -53,7 +53,7 @@ export async function queries(main, signal, id) {
       if (mine === round) await show(a, before);
     } catch (err) {
       if (signal.aborted || mine !== round) return;
-      answer.replaceChildren(note('bad', err.message), where(err.message, asked));
+      answer.replaceChildren(note('bad', err.message), ...where(err.message, asked));
     } finally {
       if (mine === round) answer.removeAttribute('aria-busy');
     }
@@ -85,7 +85,7 @@ export async function queries(main, signal, id) {
   // where shows the place in the query that an error names, and goes there.
   function where(message, asked) {
     const found = /^line (\d+), column (\d+):/.exec(message);
-    if (!found) return '';
+    if (!found) return [];
     const lines = asked.split('\n');
     const [line, column] = [Number(found[1]), Number(found[2])];
     const before = lines.slice(0, line - 1).join('\n').length + (line > 1 ? 1 : 0);

@@ -6,17 +6,21 @@ import { many, number, objectLink, runState, span, time, took, working } from '.
 
 const families = ['account', 'users', 'groups', 'members', 'apps', 'assignments', 'factors'];
 
+// So many records are listed at once.
+const somePage = 100;
+
 // progress shows how far each family of lists is.
 export function progress(run) {
   const done = Object.entries(run.progress ?? {}).sort(([a], [b]) => families.indexOf(a) - families.indexOf(b));
   return [
     facts([
+      ['Records changed', number(run.changes)],
       ['Calls', number(run.calls)],
       ['Time', took(run)],
       working(run) ? ['Time left', run.state === 'settling' ? 'until the System Log has caught up' : run.secondsLeft == null ? 'unknown' : `about ${span(run.secondsLeft)}`] : null,
     ]),
     table('Progress by family of lists', ['Family', 'Lists read', 'Objects', 'Calls', 'Waits for limits'],
-      done.map(([family, p]) => [family, [bar(`${family}: lists read`, p.done, p.total), el('span', { class: 'line' }, `${number(p.done)} of ${number(p.total)}`)],
+      done.map(([family, p]) => [family, [bar(`${family}: lists read`, p.done, p.total), el('span', { class: 'line' }, p.total > 0 ? `${number(p.done)} of ${number(p.total)}` : `${number(p.done)}, how many is not known yet`)],
         number(p.objects), number(p.calls), number(p.rateLimitWaits)]), 'Nothing was read yet.'),
   ];
 }
@@ -26,7 +30,7 @@ export async function run(main, signal, id) {
   const head = el('div');
   const failed = el('div');
   const content = el('div');
-  const held = el('section', { hidden: true, 'aria-labelledby': 'held' });
+  const held = el('section', { hidden: true, class: 'tall' });
   main.append(el('h1', null, 'Run ', el('code', null, id)), head, failed, held, content);
   const path = runPath(id);
   let state = '';
@@ -51,7 +55,7 @@ export async function run(main, signal, id) {
     patch(content,
       (r.errors ?? []).length > 0 ? [el('h2', null, 'What could not be read'), note('warn', 'Nothing of these lists was deleted.'),
         table('Lists that could not be read', ['List', 'Why, and what to do'], r.errors.map((e) => [el('code', null, e.scope), e.error]))] : null,
-      el('h2', null, 'Progress'), facts([['Records changed', number(r.changes)]]), progress(r));
+      el('h2', null, 'Progress'), progress(r));
     await showHeld(r);
     return working(r) || decided ? 1000 : 5000;
   };
@@ -65,9 +69,11 @@ export async function run(main, signal, id) {
     state = r.state;
   }
 
-  // What is held is read once, and on until the last page that was asked for: the
-  // operator reads it, and nothing may move under the eyes.
+  // What is held is read once, and on as far as it is asked for: the operator reads
+  // it, and nothing may move under the eyes. What is held of a scope as a whole is
+  // listed record by record, too: pages that are still to be read wait in a queue.
   let shown = null;
+  let pages = [];
   async function showHeld(r) {
     if (r.state !== 'held') {
       held.hidden = true;
@@ -76,31 +82,43 @@ export async function run(main, signal, id) {
       return;
     }
     if (shown) return;
-    shown = new Map();
+    [shown, pages] = [new Map(), [{ scope: '', after: '' }]];
     held.hidden = false;
-    await more('');
-    async function more(after) {
-      let part = {};
-      try {
-        part = await get(`${path}/held${after ? `?after=${encodeURIComponent(after)}` : ''}`, signal);
-        part.held.forEach((h) => shown.set(h.record, h)); // one may come twice
-      } catch (err) {
-        if (signal.aborted) return;
-        patch(failed, note('bad', `What is held cannot be listed: ${err.message}`));
+    await more(r);
+  }
+
+  async function more(r) {
+    const enough = shown.size + somePage;
+    try {
+      while (pages.length > 0 && shown.size < enough) {
+        const { scope, after } = pages[0];
+        const asked = new URLSearchParams();
+        if (scope) asked.set('scope', scope);
+        if (after) asked.set('after', after);
+        const part = await get(`${path}/held?${asked}`, signal);
+        pages.shift();
+        if (part.next) pages.unshift({ scope, after: part.next });
+        for (const h of part.held) {
+          if (h.scope) pages.push({ scope: h.record, after: '' });
+          else shown.set(h.record, h); // one may come twice
+        }
       }
-      patch(held,
-        el('h2', { id: 'held' }, 'Held for approval'),
-        el('p', null, r.mode === 'verify'
-          ? 'This is what the graph had missed. Approve it, and the graph is repaired.'
-          : 'A read found more gone than the brake lets pass, so these deletes wait. Find a few of them in Okta’s Admin Console. Gone there, too: approve. Still there: drop them, mend what hides them (mostly a right of the token’s owner), and resync.'),
-        kinds(r.held),
-        table('Held for approval', ['Record', 'Name', 'Kind', 'What', 'Seen'], [...shown.values()].map((h) => Object.assign([
-          record(r.instance, h.record), h.name || '–', h.kind, what(h), time(h.asOf)], { key: h.record }))),
-        part.next ? el('button', { type: 'button', onclick: () => more(part.next) }, 'Show more') : null,
-        el('div', { class: 'buttons' },
-          el('button', { type: 'button', class: 'danger', onclick: () => act(() => approve(r)) }, 'Approve …'),
-          el('button', { type: 'button', onclick: () => act(drop) }, 'Drop them …')));
+    } catch (err) {
+      if (signal.aborted) return;
+      patch(failed, note('bad', `What is held cannot be listed: ${err.message}`));
     }
+    patch(held,
+      el('h2', null, 'Held for approval'),
+      el('p', null, r.mode === 'verify'
+        ? 'This is what the graph had missed. Approve it, and the graph is repaired.'
+        : 'A read found more gone than the brake lets pass, so these deletes wait. Find a few of them in Okta’s Admin Console. Gone there, too: approve. Still there: drop them, mend what hides them (mostly a right of the token’s owner), and resync.'),
+      kinds(r.held),
+      table('Held for approval', ['Name', 'Record', 'What', 'Seen'], [...shown.values()].map((h) => Object.assign([
+        h.name || '–', record(r.instance, h.record), h.deletes > 0 ? 'delete' : 'comes or changes', time(h.asOf)], { key: h.record }))),
+      el('div', { class: 'buttons' },
+        pages.length > 0 ? el('button', { type: 'button', 'data-key': 'more', onclick: () => more(r) }, 'Show more') : null,
+        el('button', { type: 'button', class: 'danger', 'data-key': 'approve', onclick: () => act(() => approve(r)) }, 'Approve …'),
+        el('button', { type: 'button', 'data-key': 'drop', onclick: () => act(drop) }, 'Drop them …')));
   }
 
   async function act(order) {
@@ -139,11 +157,8 @@ export async function run(main, signal, id) {
 const kinds = (held) => facts(Object.entries(held?.kinds ?? {}).sort().map(([kind, h]) => [kind,
   [h.deletes > 0 ? many(h.deletes, 'delete') : '', h.changes > 0 ? many(h.changes, 'change') : ''].filter(Boolean).join(', ')]));
 
-const what = (h) => (h.deletes > 1 ? `${many(h.deletes, 'delete')}${h.samples ? `: ${h.samples.join(', ')} …` : ''}` : h.deletes === 1 || h.deletes == null ? 'delete' : 'change');
-
-// record links a record to its object where it is one.
+// record shows the id of a record, as member/00g…/00u…, and leads to the objects in it.
 function record(instance, id) {
-  const [kind, key, more] = id.split('/');
-  const isObject = ['user', 'group', 'app'].includes(kind) && key && !more;
-  return el(isObject ? 'a' : 'code', isObject ? { href: objectLink(instance, key) } : null, id);
+  const [kind, ...keys] = id.split('/');
+  return [el('code', null, kind), keys.map((key) => [' ', el('a', { href: objectLink(instance, key) }, key)])];
 }
