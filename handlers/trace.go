@@ -12,12 +12,12 @@ import (
 	"github.com/oktasync/oktasync/sync/okta"
 )
 
-var tracer = otel.Tracer("github.com/oktasync/oktasync/handlers")
+func tracer() trace.Tracer { return otel.Tracer("github.com/oktasync/oktasync/handlers") }
 
 // startDelivery begins the span of a delivery that showed its secret: strangers
 // cost none. It begins a trace: Okta sends no traceparent, and nobody else's is believed.
 func startDelivery(ctx context.Context, instance string) (context.Context, trace.Span) {
-	return tracer.Start(ctx, "delivery", trace.WithNewRoot(), trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(
+	return tracer().Start(ctx, "delivery", trace.WithNewRoot(), trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(
 		attribute.String("http.request.method", http.MethodPost), attribute.String("http.route", hookRoute),
 		attribute.String("oktasync.instance", instance)))
 }

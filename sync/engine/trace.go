@@ -25,7 +25,7 @@ import (
 //
 // Attributes hold ids, numbers and names of ours, never what Okta says of people;
 // the text of an error is in the log only.
-var tracer = otel.Tracer("github.com/oktasync/oktasync/sync/engine")
+func tracer() trace.Tracer { return otel.Tracer("github.com/oktasync/oktasync/sync/engine") }
 
 const (
 	maxLinks  = 64   // of one span
@@ -60,7 +60,7 @@ func (o *org) follow(ctx context.Context, name string, led []trace.SpanContext, 
 		}
 		links = append(links, trace.Link{SpanContext: from})
 	}
-	return tracer.Start(ctx, name, trace.WithLinks(links...),
+	return tracer().Start(ctx, name, trace.WithLinks(links...),
 		trace.WithAttributes(append(attributes, attribute.String("oktasync.instance", o.id))...))
 }
 
@@ -113,7 +113,7 @@ func (o *org) mergeSpan(ctx context.Context, b state.Batch) (context.Context, tr
 	if !trace.SpanContextFromContext(ctx).IsSampled() {
 		return ctx, noop.Span{}
 	}
-	return tracer.Start(ctx, "merge", trace.WithAttributes(attribute.String("oktasync.instance", o.id),
+	return tracer().Start(ctx, "merge", trace.WithAttributes(attribute.String("oktasync.instance", o.id),
 		attribute.Int("oktasync.observations", len(b.Observations)), attribute.Int("oktasync.asks", len(b.Asks))))
 }
 
@@ -148,7 +148,7 @@ func (o *org) remember(span trace.Span, b state.Batch, m state.Merged) {
 // thousands. Each list of the run is a trace of its own, which names the run.
 func (o *org) noteEnded(run Run) {
 	o.cfg.Observe.Ended(o.id, run.Mode, run.State, run.EndedAt.Sub(run.StartedAt))
-	_, span := tracer.Start(o.ctx, "reconcile", trace.WithNewRoot(), trace.WithTimestamp(run.StartedAt),
+	_, span := tracer().Start(o.ctx, "reconcile", trace.WithNewRoot(), trace.WithTimestamp(run.StartedAt),
 		trace.WithAttributes(attribute.String("oktasync.instance", o.id), attribute.String("oktasync.run", run.ID),
 			attribute.String("oktasync.mode", run.Mode), attribute.String("oktasync.trigger", run.Trigger),
 			attribute.String("oktasync.state", string(run.State)), attribute.Int64("oktasync.changes", run.Changes)))

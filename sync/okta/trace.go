@@ -10,12 +10,12 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-var tracer = otel.Tracer("github.com/oktasync/oktasync/sync/okta")
+func tracer() trace.Tracer { return otel.Tracer("github.com/oktasync/oktasync/sync/okta") }
 
 // startSpan begins the span of a call with all its attempts. It is named after
 // the endpoint, without ids or query: those may tell of people.
 func startSpan(ctx context.Context, endpoint string) (context.Context, trace.Span) {
-	return tracer.Start(ctx, "GET "+apiPath+endpoint, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(
+	return tracer().Start(ctx, "GET "+apiPath+endpoint, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(
 		attribute.String("http.request.method", http.MethodGet), attribute.String("url.template", apiPath+endpoint)))
 }
 
