@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# Gets what the browser test of the console needs: Chromium, by apt-get if it is
+# missing, and axe-core, by npm, into a cache outside of the repository. Prints the
+# path that OKTASYNC_AXE must hold; everything else goes to standard error.
+set -euo pipefail
+
+version=4.14.1
+sha256=29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c
+cache="${XDG_CACHE_HOME:-$HOME/.cache}/oktasync/axe-core-$version"
+
+good() { echo "$sha256  $cache/axe.min.js" | sha256sum --check --status 2>/dev/null; }
+
+missing=()
+command -v chromium >/dev/null || command -v google-chrome >/dev/null || missing+=(chromium)
+good || command -v npm >/dev/null || missing+=(npm)
+
+if [ ${#missing[@]} -gt 0 ]; then
+  if ! command -v apt-get >/dev/null; then
+    echo "Missing: ${missing[*]}. This system has no apt-get: install Chromium and npm, then run this again." >&2
+    exit 1
+  fi
+  sudo=()
+  if [ "$(id -u)" -ne 0 ]; then
+    if ! command -v sudo >/dev/null; then
+      echo "Missing: ${missing[*]}. There is no sudo: as root, run" >&2
+      echo "  apt-get update && apt-get install ${missing[*]}" >&2
+      exit 1
+    fi
+    sudo=(sudo)
+  fi
+  echo "== installing ${missing[*]}" >&2
+  "${sudo[@]}" apt-get update -q >&2
+  "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -q -y --no-install-recommends "${missing[@]}" >&2
+fi
+
+if ! good; then
+  echo "== fetching axe-core $version" >&2
+  work=$(mktemp -d)
+  trap 'rm -rf "$work"' EXIT
+  (cd "$work" && npm pack --silent "axe-core@$version" >&2 && tar -xzf "axe-core-$version.tgz")
+  mkdir -p "$cache"
+  # By a rename: two that run at once do not see half a file.
+  cp "$work/package/axe.min.js" "$cache/axe.min.js.$$"
+  mv "$cache/axe.min.js.$$" "$cache/axe.min.js"
+  if ! good; then
+    echo "axe-core $version has another sha256 than $sha256: it is not used. See what the registry that npm asks serves." >&2
+    rm -f "$cache/axe.min.js"
+    exit 1
+  fi
+fi
+echo "$cache/axe.min.js"
