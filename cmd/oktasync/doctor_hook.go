@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/oktasync/oktasync/sync/engine"
@@ -28,16 +29,16 @@ func (o *orgCheck) eventHook(ctx context.Context) {
 	o.r.ok("rights.event-hooks", "The event hooks can be read.")
 	h := engine.JudgeHooks(hooks, o.Instance)
 	if h.Problem != "" {
-		l := levelError
-		if h.Status == "ACTIVE" && h.VerificationStatus == "VERIFIED" && len(h.Missing) > 0 {
-			l = levelWarning
+		f := finding{"hook.state", levelError, sentence(shown(h.Problem)), onlyByLog, "do what it says, or the same in the Admin Console; " +
+			"if the instance has another id than " + o.Instance + ", name it with --instance"}
+		if len(h.Missing) > 0 {
+			f.What += " Missing: " + some(h.Missing) + "."
+			f.Why += "; a type that your org does not offer cannot be had"
+			if i := slices.IndexFunc(hooks, func(hook okta.EventHook) bool { return hook.ID == h.ID }); hooks[i].Delivers() && strings.EqualFold(hooks[i].Header, "Authorization") {
+				f.Level = levelWarning // nothing else is wrong with it
+			}
 		}
-		o.r.add(finding{"hook.state", l, sentence(shown(h.Problem)), onlyByLog, "do what it says, or the same in the Admin Console; " +
-			"if the instance has another id than " + o.Instance + ", name it with --instance"})
-	}
-	if len(h.Missing) > 0 {
-		o.r.add(finding{"hook.types", levelWarning, fmt.Sprintf("The hook lacks %s: %s.", count(len(h.Missing), "type of event", "types of events"), some(h.Missing)),
-			onlyByLog + "; a type that your org does not offer cannot be had", "oktasync hook register, or add them in the Admin Console"})
+		o.r.add(f)
 	}
 	if h.Filtered {
 		o.r.add(finding{"hook.filter", levelWarning, "A filter of the hook lets only some of the events through.", onlyByLog, "take the filter away, unless it is meant"})

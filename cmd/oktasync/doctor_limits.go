@@ -109,26 +109,7 @@ func (o *orgCheck) estimate() {
 		o.r.skip("limits.full-read", "What a full read will cost is not known.", "users and groups cannot be read", "mend the rights above, and run doctor again")
 		return
 	}
-	f.fill()
-	calls := map[string]int{
-		"users":          pages(f.Users, usersPage),
-		"groups":         pages(f.Groups, groupsPage),
-		"groups/*/users": f.membersPages,
-		"apps":           pages(max(f.Applications, 1), appsPage),
-		"apps/*/users":   f.scaled(f.appUsers.pages),
-		"apps/*/groups":  f.scaled(f.appGroups.pages),
-	}
-	buckets := o.client.RateLimits()
-	f.Calls = 1 // the account
-	for _, n := range calls {
-		f.Calls += n
-	}
-	f.Seconds = seconds(buckets, calls)
-	calls["users/*/factors"] = f.WithFactors
-	f.FactorCalls = f.Calls + f.WithFactors
-	f.FactorSeconds = seconds(buckets, calls)
-	f.RedisBytes = changesBytes + edgeBytes*int64(f.Memberships+f.AppUsers+f.AppGroups) +
-		objectBytes*int64(f.Users+f.Groups+f.Applications) + factorBytes*int64(f.WithFactors)
+	f.calculate(o.client.RateLimits())
 	o.r.FullRead = f
 
 	about := "about "
@@ -141,6 +122,29 @@ func (o *orgCheck) estimate() {
 		count(f.Users, "user", "users"), count(f.Groups, "group", "groups"), count(f.Memberships, "membership", "memberships"),
 		count(f.Applications, "application", "applications"), count(f.AppUsers, "user", "users"), count(f.AppGroups, "group", "groups"))
 	o.r.ok("limits.how", "%s", f.how())
+}
+
+// calculate finds out the calls, the time and the memory.
+func (f *readCost) calculate(buckets []okta.RateLimit) {
+	f.fill()
+	calls := map[string]int{
+		"users":          pages(f.Users, usersPage),
+		"groups":         pages(f.Groups, groupsPage),
+		"groups/*/users": f.membersPages,
+		"apps":           pages(max(f.Applications, 1), appsPage),
+		"apps/*/users":   f.scaled(f.appUsers.pages),
+		"apps/*/groups":  f.scaled(f.appGroups.pages),
+	}
+	f.Calls = 2 // the account: once to learn Okta's time
+	for _, n := range calls {
+		f.Calls += n
+	}
+	f.Seconds = seconds(buckets, calls)
+	calls["users/*/factors"] = f.WithFactors
+	f.FactorCalls = f.Calls + f.WithFactors
+	f.FactorSeconds = seconds(buckets, calls)
+	f.RedisBytes = changesBytes + edgeBytes*int64(f.Memberships+f.AppUsers+f.AppGroups) +
+		objectBytes*int64(f.Users+f.Groups+f.Applications) + factorBytes*int64(f.WithFactors)
 }
 
 // fill makes numbers of the whole org from what was looked at.

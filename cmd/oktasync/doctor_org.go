@@ -17,7 +17,7 @@ const (
 	sampledApps   = 5  // of which the assignments are looked at
 	sampledPages  = 2  // of each of their lists
 	largestSkew   = time.Minute
-	almostUsedUp  = 10 // a bucket with less than a tenth of its calls left
+	almostUsedUp  = 5 // a bucket with less than a fifth of its calls left: lists stop at a tenth
 	readOnlyAdmin = "give the token's owner the standard role Read-Only Administrator, or a custom role with the permission to view this, without limits to some groups or applications"
 )
 
