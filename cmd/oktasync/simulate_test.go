@@ -43,6 +43,7 @@ func TestSimulatedOrgTakesHooksAndTellsOfItsChanges(t *testing.T) {
 		}
 	}()
 	defer func() {
+		lines.Close()
 		cancel()
 		if status := <-ended; status != 0 {
 			t.Errorf("it ended with %d", status)
