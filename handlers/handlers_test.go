@@ -55,9 +55,11 @@ func setup(t *testing.T, redisURL string) *service {
 	if s.db, err = sqldb.Open(t.Context(), "sql:"+filepath.Join(t.TempDir(), "graph.db"), log); err != nil {
 		t.Fatal(err)
 	}
+	instruments := NewInstruments("v1.2.3", "abc", "go1")
 	s.engine, err = engine.New(t.Context(), engine.Config{
 		RedisURL: redisURL, SecretKey: bytes.Repeat([]byte{7}, 32), Share: 1, MaxInFlight: 10,
 		ReadMargin: time.Millisecond, ListAllowance: time.Millisecond, AllowInsecure: true, Log: log, Sinks: []sink.Sink{s.db},
+		Observe: instruments.Engine(),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -69,7 +71,7 @@ func setup(t *testing.T, redisURL string) *service {
 	s.api = New(s.engine, Config{
 		AdminToken: adminToken, TriggerToken: triggerToken, AllowInsecure: true, Stopping: s.stopping, Log: log, Query: s.db.Query, Database: s.db.Name(),
 		Proxies:   []*net.IPNet{{IP: net.IPv4(127, 0, 0, 0), Mask: net.CIDRMask(8, 32)}},
-		heartbeat: 50 * time.Millisecond,
+		heartbeat: 50 * time.Millisecond, Instruments: instruments,
 	})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

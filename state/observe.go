@@ -12,7 +12,7 @@ import (
 )
 
 // Observe has f called with each command or script that ended, by name, and with
-// its error if Redis, or the way to it, failed. What our own scripts refuse is no failure.
+// its error if Redis, or the way to it, failed. What Redis or our own scripts refuse is no failure.
 func (s *Store) Observe(f func(name string, took time.Duration, err error)) {
 	s.AddHook(observer(f))
 }
@@ -60,7 +60,7 @@ func (f observer) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proc
 }
 
 func (f observer) tell(ctx context.Context, name string, began time.Time, err error) {
-	if name == "config" || !failed(ctx, err) { // many hosted servers refuse that one
+	if !failed(ctx, err) {
 		err = nil
 	}
 	f(name, time.Since(began), err)
@@ -72,8 +72,9 @@ func failed(ctx context.Context, err error) bool {
 	case err == nil, errors.Is(err, redis.Nil), errors.Is(err, ErrFenced), ctx.Err() != nil && errors.Is(ctx.Err(), context.Canceled):
 		return false
 	}
-	for _, ours := range []string{"NOSCRIPT", "FENCED", "GONE"} {
-		if strings.HasPrefix(err.Error(), ours) {
+	// ERR is an answer too: to a command that this server does not know or allow.
+	for _, answer := range []string{"ERR ", "NOPERM", "NOSCRIPT", "FENCED", "GONE"} {
+		if strings.HasPrefix(err.Error(), answer) {
 			return false
 		}
 	}
