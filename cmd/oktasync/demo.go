@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/oktasync/oktasync/handlers"
+	"github.com/oktasync/oktasync/sync/convert"
 	"github.com/oktasync/oktasync/sync/engine"
 	"github.com/oktasync/oktasync/sync/okta/oktasim"
 	"github.com/oktasync/oktasync/sync/sink/sqldb"
@@ -129,11 +130,13 @@ func (d *demo) play(user, serving context.Context, eng *engine.Engine) error {
 	if err := eng.Register(serving, d.instance()); err != nil {
 		return err
 	}
-	sender := d.org.NewSender(oktasim.Hook{URL: d.url + "/hooks/okta/" + demoID, Secret: d.hook}, oktasim.Faults{})
+	hook := oktasim.Hook{URL: d.url + "/hooks/okta/" + demoID, Secret: d.hook, Types: convert.HookTypes()}
+	sender := d.org.NewSender(hook, oktasim.Faults{})
 	defer sender.Stop()
 	if err := sender.Verify(serving); err != nil {
 		return fmt.Errorf("verify the hook: %w", err)
 	}
+	d.org.AddEventHook("oktasync demo", hook) // the service looks for it
 	say("The event hook is verified. Reading the org in full …")
 	run, err := d.read(serving, eng)
 	if err != nil {

@@ -201,7 +201,7 @@ func (cmd *hookRegisterCmd) Run(ctx context.Context, w world) error {
 	}
 	if cmd.Rotate {
 		if err := os.Rename(cmd.unfinished(), cmd.SecretFile); err != nil {
-			return fmt.Errorf("Okta has the new secret, but the file does not get its name: %w", err)
+			return fmt.Errorf("the rotation is done, but the file of the secret does not get its name: %w", err)
 		}
 		r.say(`Okta sends the new secret from now on. It is in %s. The service takes the old one too, for what is still under way.
   In some minutes: oktasync hook register --finish --secret-file %[1]s, so that the old one is not valid any more.
@@ -507,8 +507,8 @@ func (r *registering) unverified(hook okta.EventHook, seen string, err error) er
 	if !errors.As(err, &e) || e.Status != http.StatusBadRequest {
 		return r.forbidden(hook, err)
 	}
-	return fmt.Errorf(`Okta could not verify the event hook %s: %s
-Until it can, it sends nothing. From here: %s. Check that
+	return fmt.Errorf(`the event hook %s could not be verified. Okta says: %s
+Until it is, Okta sends nothing. From here: %s. Check that
   - Okta reaches %s from the internet, with a certificate that everybody trusts and without a redirect
   - the instance %s is known to the service (else it answers 404): send its instance event first
   - a proxy before the service lets /hooks/okta/ through as it is, with the header X-Okta-Verification-Challenge
@@ -556,7 +556,7 @@ func (r *registering) finish(ctx context.Context, hooks []okta.EventHook) error 
 		return err
 	}
 	if _, err := os.Lstat(r.SecretFile); err != nil || !found || !hook.Delivers() {
-		return errors.New("Okta may still send the old secret: end the rotation first, by --rotate with the same --secret-file, until it says so")
+		return errors.New("the old secret may still be what Okta sends: end the rotation first, by --rotate with the same --secret-file, until it says so")
 	}
 	if err := r.tellService(ctx, http.MethodDelete, "hook-secrets/old", nil); err != nil {
 		return fmt.Errorf("the old secret is still valid: %w", err)

@@ -391,7 +391,7 @@ func TestFailedVerificationIsExplainedAndCanBeRepeated(t *testing.T) {
 	unseen := func(r *http.Request) bool { return r.Method == http.MethodGet }
 	h.broken.Store(&unseen)
 	status, said := h.register()
-	if status != 1 || !strings.Contains(said, "could not verify") || !strings.Contains(said, "500") || !strings.Contains(said, "instance acme") {
+	if status != 1 || !strings.Contains(said, "could not be verified") || !strings.Contains(said, "500") || !strings.Contains(said, "instance acme") {
 		t.Errorf("%d\n%s", status, said)
 	}
 	if got := h.only(); got.VerificationStatus != "UNVERIFIED" {
@@ -582,6 +582,39 @@ func TestRotationIsRefusedWhereItWouldBreak(t *testing.T) {
 	}
 	if got := h.only(); got.VerificationStatus != "VERIFIED" {
 		t.Errorf("the hook was touched: %+v", got)
+	}
+}
+
+// A restart in the middle of a rotation, with the old secret still in the
+// environment, must not make the service refuse what Okta sends by then.
+func TestRestartKeepsTheSecretsOfARotation(t *testing.T) {
+	h := startHooked(t, oktasim.Config{})
+	restart := func(secret Secret) []string {
+		t.Helper()
+		cmd := serveCmd{OrgURL: h.org.URL(), OrgToken: Secret(h.org.Token()), HookSecret: secret}
+		if err := cmd.registerDefault(t.Context(), h.engine); err != nil {
+			t.Fatal(err)
+		}
+		secrets, err := h.engine.HookSecrets(t.Context(), defaultInstance)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return secrets
+	}
+	if got := restart(secretOfHook); !cmp.Equal(got, []string{secretOfHook}) {
+		t.Fatalf("at first: %d secrets", len(got))
+	}
+	const rotated = "second-secret-of-the-hook"
+	if _, err := h.engine.AddHookSecret(t.Context(), defaultInstance, rotated); err != nil {
+		t.Fatal(err)
+	}
+	for _, secret := range []Secret{secretOfHook, rotated, ""} {
+		if got := restart(secret); !cmp.Equal(got, []string{secretOfHook, rotated}) {
+			t.Errorf("after a restart: %d secrets", len(got))
+		}
+	}
+	if got := restart("third-secret-of-the-hook"); !cmp.Equal(got, []string{"third-secret-of-the-hook"}) {
+		t.Errorf("after a restart with another secret: %d secrets", len(got))
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -189,7 +190,7 @@ func (cmd *serveCmd) prepareDefault(w world) error {
 		return errors.New("of OKTA_CLIENT_ORGURL and OKTA_CLIENT_TOKEN only one is set: an instance needs both")
 	}
 	if cmd.HookSecret == "" {
-		w.log.Warn("OKTASYNC_HOOK_SECRET is not set: deliveries of the instance default will be refused")
+		w.log.Warn("OKTASYNC_HOOK_SECRET is not set: deliveries of the instance default are refused, unless it has a secret from before")
 	} else if n := len(cmd.HookSecret); n < 16 || n > 4096 {
 		return errors.New("OKTASYNC_HOOK_SECRET must have 16 to 4096 characters")
 	}
@@ -228,6 +229,10 @@ func (cmd *serveCmd) registerDefault(ctx context.Context, eng *engine.Engine) er
 	}
 	if cmd.HookSecret != "" {
 		in.HookSecrets = []string{cmd.HookSecret.Reveal()}
+		secrets, err := eng.HookSecrets(ctx, defaultInstance)
+		if err == nil && slices.Contains(secrets, cmd.HookSecret.Reveal()) {
+			in.HookSecrets = nil // a rotation may be under way: those that are stored stay
+		}
 	}
 	if err := eng.Register(ctx, in); err != nil {
 		return fmt.Errorf("register the instance default: %w", err)
