@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/http"
+	"regexp"
 
 	"github.com/labstack/echo/v4"
 
@@ -89,10 +90,14 @@ func (a *api) resync(c echo.Context) error {
 	return accepted(c, run)
 }
 
-// runParam returns the run that the path names.
+// A run's id begins with its instance's.
+var runID = regexp.MustCompile(`^[A-Za-z0-9_-]{1,128}$`)
+
+// runParam returns the run that the path names. What cannot be an id never
+// reaches the store.
 func runParam(c echo.Context) (string, error) {
 	id := c.Param("run")
-	if len(id) > 128 || !printable(id) {
+	if !runID.MatchString(id) {
 		return "", engine.ErrUnknownRun
 	}
 	return id, nil

@@ -135,7 +135,7 @@ func decode(c echo.Context, v any, s strictness) error {
 		return invalid([]fieldError{{wrong.Field, fmt.Sprintf("%s must be %s", wrong.Field, jsonType(wrong.Type))}})
 	}
 	if name, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
-		name = strings.Trim(name, `"`)
+		name = fmt.Sprintf("%.64s", strings.Trim(name, `"`)) // which may be all of the body
 		return invalid([]fieldError{{name, name + " is not a field of this request"}})
 	}
 	// The decoder's own text quotes what was sent.
