@@ -76,8 +76,9 @@ func (e *Engine) replaceInstance(ctx context.Context, stored []byte, in Instance
 }
 
 // HookStatus is what the last look at the event hooks of an org found: there is
-// one at the start of each run that is not limited to an object. What Okta did
-// not show is unknown, never wrong.
+// one at the start of each run that is not limited to an object, and whenever the
+// System Log tells that a hook was changed. What Okta did not show is unknown,
+// never wrong.
 type HookStatus struct {
 	CheckedAt          time.Time `json:"checkedAt"`
 	ID                 string    `json:"id,omitempty"`

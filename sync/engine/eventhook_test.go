@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -106,6 +107,40 @@ func TestRunFindsWhatIsWrongWithTheHook(t *testing.T) {
 		t.Fatal(err)
 	}
 	look("deactivated", func(h HookStatus) bool { return h.Status == "INACTIVE" && strings.Contains(h.Problem, "inactive") }, true)
+}
+
+// The System Log tells that somebody changed a hook: nobody has to wait for the
+// night to see that it is mended, or that it is broken.
+func TestLogTellsOfAHookThatWasChanged(t *testing.T) {
+	r := hookRig(t, oktasim.Config{})
+	r.run(Start{Mode: "incremental"})
+	poll := func() *HookStatus {
+		t.Helper()
+		r.clock.Advance(time.Second)
+		if _, err := r.o.pollLog(); err != nil {
+			t.Fatal(err)
+		}
+		h, _ := r.hookFound(t)
+		return h
+	}
+	if h := poll(); h == nil || h.Problem == "" {
+		t.Fatalf("no hook: %+v", h)
+	}
+	id := r.org.AddEventHook("ours", oktasim.Hook{URL: "https://oktasync.example.com/hooks/okta/" + r.id, Types: convert.HookTypes()})
+	if h := poll(); h.ID != id || h.Problem != "" {
+		t.Errorf("made: %+v", h)
+	}
+	seen := poll().CheckedAt
+	must(t)(r.org.UpdateProfile(r.org.UserIDs()[0], map[string]any{"title": "Somebody New"}))
+	if h := poll(); !h.CheckedAt.Equal(seen) {
+		t.Error("an event of a user has the hooks looked at")
+	}
+	if err := r.org.DeactivateEventHook(id); err != nil {
+		t.Fatal(err)
+	}
+	if h := poll(); h.Problem == "" || h.Status != "INACTIVE" {
+		t.Errorf("deactivated: %+v", h)
+	}
 }
 
 func TestHooksThatCannotBeReadAreUnknown(t *testing.T) {

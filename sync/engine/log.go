@@ -227,8 +227,11 @@ func (o *org) pollLog() (again bool, err error) {
 			}
 		}
 		place.ReadUpTo = max(place.ReadUpTo, upTo.Add(-o.cfg.ListAllowance).UnixMilli())
+		hookMoved := false
 		for _, e := range page.Events {
-			again = again || e.Type == "event_hook.delivery" && e.Outcome.Result != "SUCCESS"
+			delivery := e.Type == "event_hook.delivery"
+			again = again || delivery && e.Outcome.Result != "SUCCESS"
+			hookMoved = hookMoved || !delivery && strings.HasPrefix(e.Type, "event_hook.")
 		}
 		events, dead, err := stored(page.Events, page.Bad, page.Start, traceparent(ctx))
 		if err != nil {
@@ -236,6 +239,9 @@ func (o *org) pollLog() (again bool, err error) {
 		}
 		if _, err := o.st.AcceptLog(ctx, place.text(), events, dead); err != nil {
 			return again, unavailable(err)
+		}
+		if hookMoved { // somebody changed a hook of the org: perhaps ours
+			o.lookAtHooks(ctx)
 		}
 		if page.Items < fullPage {
 			short++
