@@ -97,46 +97,49 @@ export async function picture(into, signal, instance, { nodes, edges, center, la
   const canvas = el('div', { class: 'picture', role: 'img', 'aria-label': `${label}: ${many(drawn.length, 'object')}, ${many(lines.length, 'relationship')}`, 'data-keep': true });
   into.append(legend(drawn, lines), canvas);
 
-  const { positions, height, step } = place(drawn, lines, canvas.clientWidth);
-  canvas.style.height = `${height}px`;
-  const graph = cytoscape({
-    container: canvas,
-    elements: [
-      ...drawn.map((node) => ({ data: { id: node._key, name: nameOf(node), kind: kindOf(node), center: node._key === center ? 1 : 0 }, position: positions.get(node._key) })),
-      ...lines.map((e) => ({ data: { id: e._key, source: e._fromEntityKey, target: e._toEntityKey, way: way(e), plain: e.direct ? 1 : 0 } })),
-    ],
-    layout: { name: 'preset', fit: false },
-    style: look(step),
-    autoungrabify: true,
-    boxSelectionEnabled: false,
-    userZoomingEnabled: false, // the wheel and the finger scroll the page
-    userPanningEnabled: false,
-  });
-  graph.on('tap', 'node', (event) => {
-    location.hash = objectLink(instance, event.target.id());
-  });
-  graph.on('mouseover', 'node', (event) => {
-    canvas.classList.add('over');
-    graph.elements().not(event.target.closedNeighborhood()).addClass('faint');
-  });
-  graph.on('mouseout', 'node', () => {
-    canvas.classList.remove('over');
-    graph.elements().removeClass('faint');
-  });
-
-  const dark = matchMedia('(prefers-color-scheme: dark)');
-  dark.addEventListener('change', () => graph.style(look(step)), { signal });
+  // It is drawn anew when it gets another width or other colours: what is drawn
+  // keeps pieces of its old look.
+  let graph;
+  let width = 0;
+  const draw = () => {
+    if (canvas.clientWidth === 0) return; // it is not laid out, or gone
+    graph?.destroy();
+    width = canvas.clientWidth;
+    const { positions, height, step } = place(drawn, lines, width);
+    canvas.style.height = `${height}px`;
+    graph = cytoscape({
+      container: canvas,
+      elements: [
+        ...drawn.map((node) => ({ data: { id: node._key, name: nameOf(node), kind: kindOf(node), center: node._key === center ? 1 : 0 }, position: positions.get(node._key) })),
+        ...lines.map((e) => ({ data: { id: e._key, source: e._fromEntityKey, target: e._toEntityKey, way: way(e), direct: e.direct ? 1 : 0 } })),
+      ],
+      layout: { name: 'preset', fit: false },
+      style: look(step),
+      autoungrabify: true,
+      boxSelectionEnabled: false,
+      userZoomingEnabled: false, // the wheel and the finger scroll the page
+      userPanningEnabled: false,
+    });
+    graph.on('tap', 'node', (event) => {
+      location.hash = objectLink(instance, event.target.id());
+    });
+    graph.on('mouseover', 'node', (event) => {
+      canvas.classList.add('over');
+      graph.elements().not(event.target.closedNeighborhood()).addClass('faint');
+    });
+    graph.on('mouseout', 'node', () => {
+      canvas.classList.remove('over');
+      graph.elements().removeClass('faint');
+    });
+  };
+  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', draw, { signal });
   const resized = new ResizeObserver(() => {
-    const now = place(drawn, lines, canvas.clientWidth);
-    canvas.style.height = `${now.height}px`;
-    graph.resize();
-    graph.style(look(now.step));
-    graph.nodes().positions((node) => now.positions.get(node.id()));
+    if (canvas.clientWidth !== width && canvas.isConnected) draw();
   });
   resized.observe(canvas);
   signal.addEventListener('abort', () => {
     resized.disconnect();
-    graph.destroy();
+    graph?.destroy();
   });
 }
 
@@ -164,7 +167,7 @@ function look(step) {
     } },
     { selector: 'edge[way = 1]', style: { 'source-endpoint': '50% 0', 'target-endpoint': '-50% 0' } },
     { selector: 'edge[way = -1]', style: { 'source-endpoint': '-50% 0', 'target-endpoint': '50% 0' } },
-    { selector: 'edge[plain = 1]', style: { 'line-style': 'dashed' } },
+    { selector: 'edge[direct = 1]', style: { 'line-style': 'dashed' } },
     { selector: '.faint', style: { opacity: 0.2 } },
   ];
 }
