@@ -107,6 +107,7 @@ func (i *Instruments) Engine() engine.Observe {
 		Called: func(instance, bucket string, status int, took time.Duration) {
 			i.calls.WithLabelValues(instance, bucket, statusLabel(status)).Inc()
 			i.callTime.WithLabelValues(instance, bucket).Observe(took.Seconds())
+			i.waits.WithLabelValues(instance, bucket).Add(0) // from 0 on: a rate needs it
 		},
 		Waited: func(instance, bucket string) {
 			i.waits.WithLabelValues(instance, bucket).Inc()
