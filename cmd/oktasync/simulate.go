@@ -42,8 +42,8 @@ func (cmd *simulateCmd) Run(ctx context.Context, w world) error {
   export OKTA_CLIENT_ORGURL=%s
   export OKTA_CLIENT_TOKEN=%s
   export OKTASYNC_ALLOW_INSECURE_ORGS=true
-Type "change 5" for five changes at once, "hide" to have the lists of the applications' users come empty,
-as after a lost right, and "show" to end that. Ctrl-C ends it; the next start begins with the same org.
+Type "change 5" for five changes at once, "hide" to have Okta deny that users are assigned to applications,
+which no event tells, and "show" to end that. Ctrl-C ends it; the next start begins with the same org.
 `, cmd.Users, org.URL(), org.Token())
 	s := &simulation{org: org, w: w, senders: map[string]*oktasim.Sender{}}
 	defer s.stop()
@@ -92,21 +92,25 @@ func (s *simulation) obey(ctx context.Context, line string) {
 		fmt.Fprintf(s.w.stdout, "%d changes made\n", n)
 	case line == "hide":
 		s.org.Fail(func(r *http.Request) *oktasim.Fault {
-			if appUsers.MatchString(r.URL.Path) {
+			switch m := appUsers.FindStringSubmatch(r.URL.Path); {
+			case m == nil:
+				return nil
+			case m[1] == "":
 				return &oktasim.Fault{Empty: true}
+			default:
+				return &oktasim.Fault{Status: http.StatusNotFound, Code: "E0000007"}
 			}
-			return nil
 		})
-		fmt.Fprintln(s.w.stdout, "the lists of the applications' users come empty")
+		fmt.Fprintln(s.w.stdout, "no application has users any more; a full reconcile will find it, and hold it")
 	case line == "show":
 		s.org.Fail(nil)
-		fmt.Fprintln(s.w.stdout, "all lists are whole again")
+		fmt.Fprintln(s.w.stdout, "they have them again")
 	default:
 		fmt.Fprintln(s.w.stdout, `type "change N", with N from 1 to 10000, "hide" or "show"`)
 	}
 }
 
-var appUsers = regexp.MustCompile(`^/api/v1/apps/[^/]+/users$`)
+var appUsers = regexp.MustCompile(`^/api/v1/apps/[^/]+/users(/[^/]+)?$`)
 
 // change makes random changes and delivers their events to every hook.
 func (s *simulation) change(ctx context.Context, n int) {
