@@ -70,6 +70,9 @@ func heldRecords(t *testing.T, e *Engine, run string) map[string]HeldRecord {
 	scopes := collect(func(cursor string) ([]HeldRecord, string, error) { return e.HeldRecords(t.Context(), run, cursor) })
 	for _, scope := range scopes {
 		before := len(all)
+		if scope.Name == "" {
+			t.Errorf("%s has no name", scope.Record)
+		}
 		collect(func(cursor string) ([]HeldRecord, string, error) {
 			return e.HeldOfScope(t.Context(), run, scope.Record, cursor)
 		})

@@ -113,7 +113,7 @@ func summarize(ctx context.Context, st *state.Org, run string) (*Held, error) {
 type HeldRecord struct {
 	Record  string    `json:"record"`         // record or scope
 	Kind    string    `json:"kind"`           // of record
-	Name    string    `json:"name,omitempty"` // displayName of its entity in the graph, of an edge those of both ends
+	Name    string    `json:"name,omitempty"` // displayName of its entity in the graph, of an edge those of both ends, of a scope that of its owner
 	Deletes int64     `json:"deletes"`        // records that approval makes absent; 0: it comes or changes
 	Scope   bool      `json:"scope"`          // it stands for as many records of a scope: HeldOfScope lists them
 	AsOf    time.Time `json:"asOf"`           // when it was seen, on Okta's clock
@@ -223,15 +223,17 @@ func (h held) shown(target string) HeldRecord {
 // nameThem fills in what the records are called in the graph now, and sorts them.
 func nameThem(ctx context.Context, st *state.Org, org convert.Org, list []HeldRecord) error {
 	slices.SortFunc(list, func(a, b HeldRecord) int { return strings.Compare(a.Record, b.Record) })
-	var ids []string
-	for _, h := range list {
-		if !h.Scope {
-			ids = append(ids, h.Record)
+	ids := make([]string, len(list))
+	for i, h := range list {
+		ids[i] = h.Record
+		if h.Scope {
+			owner, _ := ownerOf(h.Record)
+			ids[i] = string(owner)
 		}
 	}
 	names, err := displayNames(ctx, st, org, ids)
 	for i := range list {
-		list[i].Name = names[list[i].Record]
+		list[i].Name = names[ids[i]]
 	}
 	return err
 }
@@ -239,7 +241,7 @@ func nameThem(ctx context.Context, st *state.Org, org convert.Org, list []HeldRe
 // displayNames tells what records are called in the graph now: as their entity,
 // or as the ends of their edge.
 func displayNames(ctx context.Context, st *state.Org, org convert.Org, ids []string) (map[string]string, error) {
-	all := slices.Clone(ids)
+	all := slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return id == "" })
 	for _, id := range ids {
 		for _, end := range record.ID(id).Ends() {
 			all = append(all, string(end))

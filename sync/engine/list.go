@@ -212,18 +212,29 @@ func (o *org) gone(ctx context.Context, scope record.Scope, samples []string) er
 	return nil
 }
 
+// ownerOf returns the record whose list it is; the lists of the org have none.
+func ownerOf(list string) (record.ID, bool) {
+	kind, owner, _ := strings.Cut(list, "/")
+	switch kind {
+	case "members":
+		return record.Group(owner), true
+	case "appusers", "appgroups":
+		return record.App(owner), true
+	case "factors", "userapps":
+		return record.User(owner), true
+	}
+	return "", false
+}
+
 // ownerGone: Okta does not know whose list was asked for. The owner's own read
 // decides, and what it says holds for its lists. A run waits for that: a list
 // whose owner is there after all was not read, and the run says so.
 func (o *org) ownerGone(ctx context.Context, l *listing) error {
-	kind, owner, _ := strings.Cut(string(l.scope), "/")
-	ids := map[string]func(string) record.ID{
-		"members": record.Group, "appusers": record.App, "appgroups": record.App, "factors": record.User, "userapps": record.User}
-	of, ok := ids[kind]
+	id, ok := ownerOf(string(l.scope))
 	if !ok {
 		return fmt.Errorf("no list of %s, Okta answers: check that the URL is that of the org", l.scope)
 	}
-	id := of(owner)
+	_, owner := id.Split()
 	exceed := max(l.exceed, record.AsEvent(o.now().Add(-o.cfg.ListAllowance).UnixMilli()))
 	b := batch{asks: []record.Ask{{Target: string(id), Exceed: exceed}}, cause: l.cause, judgement: l.judgement}
 	if l.cell != nil {
