@@ -254,7 +254,7 @@ func (o *org) ownerGone(ctx context.Context, l *listing) error {
 		}
 		b.Delete = []state.Cell{*l.cell}
 	}
-	if kind == "userapps" { // of a user that is gone nothing more is asked
+	if strings.HasPrefix(string(l.scope), "userapps/") { // of a user that is gone nothing more is asked
 		b.Mark = &state.Mark{Scope: string(l.scope), Millis: exceed.Millis() + 1, Cursor: "0", Source: string(l.cause.Source), Cause: l.cause.ID}
 	}
 	_, err := o.merge(ctx, b)
