@@ -693,8 +693,11 @@ func TestDoctorJudgesAnInstance(t *testing.T) {
 // What stands before the service can spoil what Okta sends.
 func TestDoctorOfAProxyThatIsWrong(t *testing.T) {
 	for text, h := range map[string]http.HandlerFunc{
-		"redirect (301)":         func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/x", http.StatusMovedPermanently) },
-		"not the service's own":  http.NotFound,
+		"redirect (301)":        func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/x", http.StatusMovedPermanently) },
+		"not the service's own": http.NotFound,
+		"does not come back": func(w http.ResponseWriter, _ *http.Request) {
+			fmt.Fprint(w, `{"verification":"of another"}`)
+		},
 		"Something else":         func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>") },
 		"answers with 403":       func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) },
 		"did not get the header": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadRequest) },
