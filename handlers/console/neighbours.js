@@ -9,7 +9,7 @@ import { nameOf, picture } from './picture.js';
 import { properties } from './queries.js';
 
 // So many users, and so many ways to them, are asked for.
-const someUsers = 120;
+const someUsers = 100;
 const someWays = 600;
 
 export async function neighbourhood(main, signal, id, key) {
@@ -65,7 +65,7 @@ function filter(change) {
 // around asks for what is near an object. An edge is direct if it is that of a
 // user to an application, and none of the groups between them was found.
 async function around(ask, center, type, text) {
-  const part = { nodes: new Map([[center._key, center]]), edges: [], notes: [], total: null };
+  const part = { nodes: new Map([[center._key, center]]), edges: [], notes: [] };
   const seen = new Set();
   const add = (row) => {
     for (const cell of Object.values(row)) {
@@ -86,7 +86,6 @@ async function around(ask, center, type, text) {
       ask(`Find okta_application with _key = \${key} that ASSIGNED as e ${who} return u, e order by u._key limit ${someUsers}`, more),
       ask(`Find okta_application with _key = \${key} that ASSIGNED ${who} return count(u) as n`, more),
     ]);
-    groups.forEach(add);
     // Both lists are in the order of the users: up to where the shorter one ends
     // it is known of each user which groups lead here.
     const end = ways.length === someWays ? ways.at(-1).u.id : null;
@@ -104,6 +103,8 @@ async function around(ask, center, type, text) {
       add(row);
       part.edges.at(-1).direct = true;
     }
+    // Last, since a picture leaves out what comes last: groups of which nobody is shown.
+    groups.sort((a, b) => part.nodes.has(b.g.id) - part.nodes.has(a.g.id)).forEach(add);
     if (n > known.length) part.notes.push(`${many(known.length, 'user')} of ${many(n, 'user')} are shown. Narrow them down by name.`);
     return part;
   }
@@ -117,17 +118,26 @@ async function around(ask, center, type, text) {
     if (n > users.length) part.notes.push(`${many(users.length, 'user')} of ${many(n, 'user')} are shown. Narrow them down by name.`);
     return part;
   }
-  const near = await ask(`Find * with _key = \${key} that RELATES TO as e * as n return n, e limit ${someUsers + 1}`);
-  const cut = near.length > someUsers;
-  if (cut) part.notes.push(`More than ${many(someUsers, 'object')} are tied to this one: the first ${someUsers} are shown.`);
+  // One question for each direction: of both at once the database makes a scan.
+  const near = (await Promise.all(['>>', '<<'].map((direction) =>
+    ask(`Find * with _key = \${key} that RELATES TO as e ${direction} * as n return n, e limit ${someUsers + 1}`)))).flat();
+  if (near.length > someUsers) part.notes.push(`More than ${many(someUsers, 'object')} are tied to this one: ${someUsers} of them are shown.`);
   near.slice(0, someUsers).forEach(add);
   if (type === 'okta_user') {
-    const ways = await ask(`Find okta_user with _key = \${key} that HAS UserGroup as g that ASSIGNED as e okta_application as a return g, e, a limit ${someWays}`);
-    const through = new Set(ways.map((row) => row.a.id));
-    ways.forEach(add);
+    const [apps, ways] = await Promise.all([
+      ask('Find okta_user with _key = ${key} that ASSIGNED as e okta_application as a return a, e limit 150'),
+      ask(`Find okta_user with _key = \${key} that HAS UserGroup as g that ASSIGNED as e okta_application as a return g, e, a limit ${someWays}`),
+    ]);
+    // That a group of its leads to an application is no access: a deactivated user
+    // has none. Okta assigns to each user what it reaches, through a group or not.
+    const reached = new Set(apps.map((row) => row.a.id));
+    const used = ways.filter((row) => reached.has(row.a.id));
+    const through = new Set(used.map((row) => row.a.id));
+    [...apps, ...used].forEach(add);
     // An application that a group leads to is drawn behind the group.
     part.edges = part.edges.filter((e) => !(e._fromEntityKey === center._key && through.has(e._toEntityKey)));
     for (const e of part.edges) e.direct = e._type === 'okta_user_assigned_application';
+    if (ways.length === someWays) part.notes.push('It reaches applications through so many groups that some are left out.');
   }
   return part;
 }
