@@ -189,7 +189,7 @@ func freeAddress(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// runProxy runs a proxy until the test ends, and returns once it listens.
+// runProxy runs a proxy until the test ends, and returns once it speaks TLS.
 func runProxy(t *testing.T, command []string, listen string) {
 	t.Helper()
 	path, err := exec.LookPath(command[0])
@@ -211,8 +211,9 @@ func runProxy(t *testing.T, command []string, listen string) {
 			t.Logf("%s said: %s", command[0], said.String())
 		}
 	})
-	for deadline := time.Now().Add(20 * time.Second); ; {
-		if conn, err := net.Dial("tcp", listen); err == nil {
+	for deadline := time.Now().Add(time.Minute); ; {
+		// Caddy listens before it has made its certificate.
+		if conn, err := tls.Dial("tcp", listen, &tls.Config{InsecureSkipVerify: true, ServerName: "hooks.example.com"}); err == nil {
 			conn.Close()
 			return
 		}
@@ -223,7 +224,7 @@ func runProxy(t *testing.T, command []string, listen string) {
 		default:
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("%s does not listen", command[0])
+			t.Fatalf("%s does not speak TLS", command[0])
 		}
 		time.Sleep(5 * time.Millisecond) // until another process listens
 	}
