@@ -160,9 +160,9 @@ func TestSnapshotIsGivenAgain(t *testing.T) {
 	}
 	metrics := s.get("/metrics").body
 	for _, want := range []string{
-		`oktasync_sink_state{instance="acme",sink="` + s.db.Name() + `",state="following"} 1`,
-		`oktasync_sink_lag_seconds{instance="acme",sink="` + s.db.Name() + `"} 0`,
-		`oktasync_sink_snapshots_total{instance="acme",sink="` + s.db.Name() + `"} 2`,
+		`oktasync_sink_state{org="acme",sink="` + s.db.Name() + `",state="following"} 1`,
+		`oktasync_sink_lag_seconds{org="acme",sink="` + s.db.Name() + `"} 0`,
+		`oktasync_sink_snapshots_total{org="acme",sink="` + s.db.Name() + `"} 2`,
 	} {
 		if !strings.Contains(metrics, want) {
 			t.Errorf("no metric %s", want)

@@ -230,7 +230,7 @@ func (c *collector) hasChild(name string) func(*tracepb.Span) bool {
 	}
 }
 
-// What was not exported yet at the end is; a collector that hangs holds nothing up for long.
+// What was not exported yet at the end is exported then.
 func TestStopExportsTheLastSpans(t *testing.T) {
 	c := startCollector(t)
 	t.Setenv("OTEL_BSP_SCHEDULE_DELAY", "3600000") // ms
