@@ -10,6 +10,8 @@ import (
 	"net"
 	"net/http"
 	"regexp"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -79,7 +81,7 @@ func New(eng *engine.Engine, cfg Config) *echo.Echo {
 	e.HTTPErrorHandler = a.answerError
 	e.IPExtractor = addresses(cfg.Proxies)
 	// Okta follows no redirect: a trailing slash is the same route.
-	e.Pre(middleware.RemoveTrailingSlash())
+	e.Pre(plainPath, middleware.RemoveTrailingSlash())
 	e.Use(a.observe, a.recovered())
 
 	e.GET("/hooks/okta/:instance", a.verifyHook)
@@ -122,6 +124,18 @@ func New(eng *engine.Engine, cfg Config) *echo.Echo {
 		e.GET("/metrics", echo.WrapHandler(Metrics(eng, cfg.Instruments, cfg.Log)))
 	}
 	return e
+}
+
+// plainPath refuses paths that a proxy may take for others than they are here, as
+// /admin/runs/..%2f..%2fhooks%2fokta%2fx: no path of ours has to be encoded.
+func plainPath(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		u := c.Request().URL
+		if u.RawPath != "" || slices.Contains(strings.Split(u.Path, "/"), "..") {
+			return echo.ErrNotFound
+		}
+		return next(c)
+	}
 }
 
 // Server returns a server for h whose timeouts bound every request.

@@ -220,6 +220,13 @@ func (cmd *serveCmd) registerDefault(ctx context.Context, eng *engine.Engine) er
 	if cmd.OrgURL == "" {
 		return nil
 	}
+	if err := cmd.register(ctx, eng); err != nil && ctx.Err() == nil {
+		return err
+	}
+	return nil // after a stop: the next start does it
+}
+
+func (cmd *serveCmd) register(ctx context.Context, eng *engine.Engine) error {
 	in := engine.Instance{
 		ID:      defaultInstance,
 		Name:    defaultInstance,
