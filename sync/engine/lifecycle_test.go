@@ -305,3 +305,29 @@ func TestWrongSecretKeyIsSaid(t *testing.T) {
 		t.Errorf("registered again: %d secrets, %v", len(secrets), err)
 	}
 }
+
+// An org that does not answer is seen in the state of its instance, not in the log alone.
+func TestOrgThatDoesNotAnswerIsAProblemUntilItDoes(t *testing.T) {
+	server, err := statetest.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Stop)
+	sim := oktasim.New(t, oktasim.Config{Seed: 5, Users: 3, Groups: 1, Apps: 1})
+	sim.Fail(func(*http.Request) *oktasim.Fault { return &oktasim.Fault{Drop: true} })
+	r := startReplica(t, server.URL, "one")
+	defer r.halt()
+	if err := r.e.Register(t.Context(), Instance{ID: "lost", Name: "Lost", OrgURL: sim.URL(), Token: sim.Token()}); err != nil {
+		t.Fatal(err)
+	}
+	problem := func() string {
+		status, err := r.e.Instance(t.Context(), "lost")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return status.Problem
+	}
+	eventually(t, "the problem shows", time.Minute, func() bool { return problem() != "" })
+	sim.Fail(nil)
+	eventually(t, "the problem is over", time.Minute, func() bool { return problem() == "" })
+}

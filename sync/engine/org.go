@@ -141,7 +141,7 @@ func (o *org) work() {
 // loop repeats a round. A failure, of the store in the first place, is logged
 // when it begins, and the round tried again each second.
 func (o *org) loop(name string, round func() error) {
-	failing := false
+	failing, told := false, false
 	for o.ctx.Err() == nil {
 		if o.paused.Load() {
 			pause(o.ctx)
@@ -149,7 +149,10 @@ func (o *org) loop(name string, round func() error) {
 		}
 		err := round()
 		if err == nil {
-			failing = false
+			if told {
+				o.setProblem("")
+			}
+			failing, told = false, false
 			continue
 		}
 		if o.ctx.Err() != nil {
@@ -161,6 +164,9 @@ func (o *org) loop(name string, round func() error) {
 		}
 		if !failing {
 			o.log.Error("work stands still until this is mended", "loop", name, "err", err)
+			if told = !errors.Is(err, ErrUnavailable); told { // the store could not keep what is the matter with it
+				o.setProblem(err.Error())
+			}
 		}
 		failing = true
 		pause(o.ctx)
