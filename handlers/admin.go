@@ -11,10 +11,20 @@ import (
 	"github.com/oktasync/oktasync/sync/engine"
 )
 
+// instances lists them; with ?fields=summary without what makes a list of many long.
 func (a *api) instances(c echo.Context) error {
+	fields := c.QueryParam("fields")
+	if fields != "" && fields != "summary" {
+		return invalid([]fieldError{{"fields", "fields must be summary, or be left out"}})
+	}
 	list, err := a.engine.Instances(c.Request().Context())
 	if err != nil {
 		return fmt.Errorf("list the instances: %w", err)
+	}
+	if fields == "summary" {
+		for i, in := range list {
+			list[i] = in.Summary()
+		}
 	}
 	return c.JSON(http.StatusOK, map[string]any{"instances": orEmpty(list)})
 }

@@ -16,8 +16,8 @@ import (
 // started: each replica shows its own, to be summed. What the store knows,
 // and every replica shows the same, is in metrics.go.
 //
-// All labels are of bounded number: instances that are registered, our own names and
-// routes, endpoints of Okta that we read, status codes.
+// All labels are of bounded number: instances that are registered (the series of one
+// that is deleted go with it), our own names and routes, endpoints of Okta that we read, status codes.
 type Instruments struct {
 	registry *prometheus.Registry
 
@@ -34,6 +34,8 @@ type Instruments struct {
 	waits                    *prometheus.CounterVec
 	scripts                  *prometheus.HistogramVec
 	redisErrors              *prometheus.CounterVec
+
+	ofOrgs []*prometheus.MetricVec // those with the label of an instance
 }
 
 // Bounds of the histograms, in seconds.
@@ -51,11 +53,13 @@ func NewInstruments(version, revision, goVersion string) *Instruments {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "oktasync_" + name, Help: help}, labels)
 		i.registry.MustRegister(c)
+		i.keep(c.MetricVec, labels)
 		return c
 	}
 	histogram := func(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
 		h := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "oktasync_" + name, Help: help, Buckets: buckets}, labels)
 		i.registry.MustRegister(h)
+		i.keep(h.MetricVec, labels)
 		return h
 	}
 	i.requests = histogram("http_request_duration_seconds", "Seconds in which requests to this process were answered, by route; of streams, how long they lasted.", answers, "method", "route", "status")
@@ -81,6 +85,12 @@ func NewInstruments(version, revision, goVersion string) *Instruments {
 	build.WithLabelValues(version, revision, goVersion).Set(1)
 	i.registry.MustRegister(build)
 	return i
+}
+
+func (i *Instruments) keep(vec *prometheus.MetricVec, labels []string) {
+	if slices.Contains(labels, orgLabel) {
+		i.ofOrgs = append(i.ofOrgs, vec)
+	}
 }
 
 // Engine returns what the engine tells the instruments by.
@@ -111,6 +121,11 @@ func (i *Instruments) Engine() engine.Observe {
 		},
 		Waited: func(instance, bucket string) {
 			i.waits.WithLabelValues(instance, bucket).Inc()
+		},
+		Deleted: func(instance string) {
+			for _, vec := range i.ofOrgs {
+				vec.DeletePartialMatch(prometheus.Labels{orgLabel: instance})
+			}
 		},
 		Redis: func(name string, took time.Duration, err error) {
 			if slices.Contains(timedScripts, name) {

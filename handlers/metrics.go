@@ -50,7 +50,8 @@ func description(name, help string, labels ...string) *prometheus.Desc {
 // run are ours, a sink tells of at most 100 counters, and of event types only those that concern the graph have a
 // name; the rest is "other".
 var (
-	upMetric = prometheus.NewDesc("oktasync_up", "1 if Redis told the state of the instances at this scrape.", nil, nil)
+	upMetric     = prometheus.NewDesc("oktasync_up", "1 if Redis answered at this scrape.", nil, nil)
+	unreadMetric = prometheus.NewDesc("oktasync_status_errors", "Instances whose state could not be read, or not in time, at this scrape: their series are missing.", nil, nil)
 
 	usedMetric = prometheus.NewDesc("oktasync_redis_memory_used_bytes", "Bytes of memory that Redis uses.", nil, nil)
 	mostMetric = prometheus.NewDesc("oktasync_redis_memory_max_bytes", "Bytes of memory that Redis may use; absent without a limit of its own.", nil, nil)
@@ -112,19 +113,32 @@ func (collector) Describe(out chan<- *prometheus.Desc) { out <- upMetric }
 
 var sinkStates = []sink.State{sink.Waiting, sink.Following, sink.Replacing, sink.Retrying, sink.Stopped}
 
-// Collect reads the state of all instances. While the store does not tell it,
-// there are no metrics of instances: old numbers would look like new ones.
+// scrapeTimeout is how long a scrape reads: Prometheus waits for ten seconds, and
+// what was read by then is better than nothing.
+const scrapeTimeout = 7 * time.Second
+
+// Collect reads the state of all instances. Of one whose state is not told there
+// are no metrics: old numbers would look like new ones.
 func (c collector) Collect(out chan<- prometheus.Metric) {
-	ctx, cancel := context.WithTimeout(context.Background(), lookTimeout)
+	up := c.ping()
+	out <- prometheus.MustNewConstMetric(upMetric, prometheus.GaugeValue, flag(up == nil))
+	if up != nil {
+		c.log.Warn("metrics could not be read", "err", up)
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
 	defer cancel()
 	all, err := c.engine.Instances(ctx)
 	if err != nil {
-		c.log.Warn("metrics could not be read", "err", err)
+		c.log.Warn("not all metrics could be read", "err", err)
 	}
-	out <- prometheus.MustNewConstMetric(upMetric, prometheus.GaugeValue, flag(err == nil))
-	if err != nil {
-		return
+	unread := 0
+	for _, in := range all {
+		if in.Unread != nil {
+			unread++
+		}
 	}
+	out <- prometheus.MustNewConstMetric(unreadMetric, prometheus.GaugeValue, float64(unread))
 	if used, most, err := c.engine.Memory(ctx); err == nil && used > 0 {
 		out <- prometheus.MustNewConstMetric(usedMetric, prometheus.GaugeValue, float64(used))
 		if most > 0 {
@@ -133,8 +147,16 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	}
 	now := time.Now()
 	for _, in := range all {
-		scrape{out, in.ID}.instance(in, now)
+		if in.Unread == nil {
+			scrape{out, in.ID}.instance(in, now)
+		}
 	}
+}
+
+func (c collector) ping() error {
+	ctx, cancel := context.WithTimeout(context.Background(), lookTimeout)
+	defer cancel()
+	return c.engine.Ready(ctx)
 }
 
 // scrape sends the metrics of one instance.
@@ -189,7 +211,9 @@ func (s scrape) instance(in engine.InstanceStatus, now time.Time) {
 		}
 		s.delay(eventType, "hook", c.Hook, c.HookDelaySum, c.HookDelayMax)
 		s.delay(eventType, "log", c.Log, c.LogDelaySum, c.LogDelayMax)
-		s.counter(lateMetric, c.Late, eventType)
+		if c.Late > 0 {
+			s.counter(lateMetric, c.Late, eventType)
+		}
 	}
 	s.counter(eligibleMetric, byHook, "hook")
 	s.counter(eligibleMetric, byLog, "log")
@@ -241,8 +265,12 @@ func (s scrape) instance(in engine.InstanceStatus, now time.Time) {
 	}
 }
 
-// delay tells how many events came by a source, and how late.
+// delay tells how many events came by a source, and how late; nothing of a source
+// by which none came.
 func (s scrape) delay(eventType, source string, n, sum, longest int64) {
+	if n == 0 {
+		return
+	}
 	s.out <- prometheus.MustNewConstSummary(delayMetric, uint64(n), seconds(sum), nil, s.id, eventType, source)
 	s.gauge(delayMaxMetric, seconds(longest), eventType, source)
 }

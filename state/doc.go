@@ -29,6 +29,7 @@
 //	pending:<family>     hash: scope that the running run has yet to read → its cursor
 //	held:<run>           hash: record or scope → observation that awaits approval, JSON
 //	holding              set: the runs that hold something
+//	heldcounts           hash: "<run> <kind> deletes|changes" → how many records held:<run> stands for
 //	orders               hash: run → what its owner is to do with it: cancel, approve
 //	sinks                hash: "<sink> status|note|wish" → how it does, what it remembers, what an operator wishes; JSON
 //	lease                the owner's token, with a time to live

@@ -88,11 +88,17 @@ func (o *Org) numbers(ctx context.Context, hash string) (map[string]int64, error
 	if err != nil {
 		return nil, err
 	}
+	return parseNumbers(hash, fields)
+}
+
+func parseNumbers(hash string, fields map[string]string) (map[string]int64, error) {
 	numbers := make(map[string]int64, len(fields))
 	for name, text := range fields {
-		if numbers[name], err = strconv.ParseInt(text, 10, 64); err != nil {
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
 			return nil, fmt.Errorf("%s of %s: %w", name, hash, err)
 		}
+		numbers[name] = n
 	}
 	return numbers, nil
 }
@@ -193,6 +199,12 @@ func (o *Org) Held(ctx context.Context, run string, at uint64, count int64) (map
 // HeldCount returns how many observations a run holds.
 func (o *Org) HeldCount(ctx context.Context, run string) (int64, error) {
 	return o.rdb.HLen(ctx, o.key("held:"+run)).Result()
+}
+
+// HeldByKind returns how many records the runs hold, by "<run> <kind> deletes" or
+// "… changes": merge.lua counts in the step that holds or releases.
+func (o *Org) HeldByKind(ctx context.Context) (map[string]int64, error) {
+	return o.numbers(ctx, "heldcounts")
 }
 
 // Overdue counts the present records of a scope that are older than a list as

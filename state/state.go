@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -818,8 +819,7 @@ func (o *Org) OldestInbox(ctx context.Context) (int64, bool, error) {
 	if err != nil || len(oldest) == 0 {
 		return 0, false, err
 	}
-	text, _, _ := strings.Cut(oldest[0].ID, "-")
-	ms, err := strconv.ParseInt(text, 10, 64)
+	ms, err := entryMillis(oldest[0].ID)
 	return ms, err == nil, err
 }
 
@@ -843,11 +843,25 @@ func (o *Org) Run(ctx context.Context, id string) ([]byte, error) {
 	return b, err
 }
 
-// Runs returns the descriptions of the kept runs, newest first.
-func (o *Org) Runs(ctx context.Context, limit int64) ([][]byte, error) {
-	ids, err := o.rdb.LRange(ctx, o.key("runlist"), 0, limit-1).Result()
-	if err != nil || len(ids) == 0 {
+// Runs returns the descriptions of the newest runs, newest first, and of those
+// that hold something, however old.
+func (o *Org) Runs(ctx context.Context) ([][]byte, error) {
+	ids, err := o.rdb.LRange(ctx, o.key("runlist"), 0, keepRuns-1).Result()
+	if err != nil {
 		return nil, err
+	}
+	holding, err := o.Holding(ctx)
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(holding)
+	for _, id := range holding {
+		if !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	if len(ids) == 0 {
+		return nil, nil
 	}
 	values, err := o.rdb.HMGet(ctx, o.key("runs"), ids...).Result()
 	if err != nil {

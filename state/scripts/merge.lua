@@ -42,10 +42,27 @@ local dirty = {} -- users whose mfaEnabled may have changed: user -> the meta th
 local counts = {} -- by kind: how many more records are present than before
 local heldBack = 0
 
+-- tally counts what a run holds: that one entry came, 1, or went, -1.
+local function tally(run, entry, sign)
+  local field = run .. ' ' .. entry.kind .. (entry.n > 0 and ' deletes' or ' changes')
+  local n = redis.call('HINCRBY', prefix .. 'heldcounts', field, num(sign * math.max(entry.n, 1)))
+  if n == 0 then redis.call('HDEL', prefix .. 'heldcounts', field) end
+end
+
+-- release takes back what a run holds of a record or scope.
+local function release(run, target)
+  local old = redis.call('HGET', prefix .. 'held:' .. run, target)
+  if not old then return end
+  tally(run, cjson.decode(old), -1)
+  redis.call('HDEL', prefix .. 'held:' .. run, target)
+end
+
 -- hold keeps an observation, of a record or of a complete scope, for somebody
 -- to approve. n is how many records it would make absent.
 local function hold(target, kind, n, entry)
   entry.kind, entry.n, entry.source, entry.cause = kind, n, meta.source, meta.cause
+  release(control.holder, target)
+  tally(control.holder, entry, 1)
   redis.call('HSET', prefix .. 'held:' .. control.holder, target, cjson.encode(entry))
   redis.call('SADD', prefix .. 'holding', control.holder)
   heldBack = heldBack + n
@@ -434,7 +451,7 @@ local function observe(id, v, present, given, empties)
   local there = p > 0 and p >= a
   if there and cv < a then c, cv = nil, 0 end
   if control.verify then
-    redis.call('HDEL', prefix .. 'held:' .. control.holder, id)
+    release(control.holder, id)
     if there ~= old.present or there and c ~= content(old) then
       hold(id, old.kind, there and 0 or 1, {v = v, present = present, content = given})
       for scope in string.gmatch(empties, '%S+') do empty(scope, math.floor(v / 2), false) end
@@ -525,7 +542,7 @@ if control.mark then
   meta = {source = m.source, cause = m.cause, asOf = m.ms}
   local verdict = 'go'
   if m.cursor == '0' then
-    if control.verify then redis.call('HDEL', prefix .. 'held:' .. control.holder, m.scope) end
+    if control.verify then release(control.holder, m.scope) end
     verdict, samples = judge(m)
   end
   if verdict == 'count' or verdict == 'check' then
@@ -565,12 +582,24 @@ if control.everyone then
 end
 settleUsers()
 
-for _, s in ipairs(control.set or {}) do redis.call('HSET', prefix .. s[1], s[2], s[3]) end
-for _, d in ipairs(control.del or {}) do redis.call('HDEL', prefix .. d[1], d[2]) end
-if cursor == '0' then
-  for _, d in ipairs(control.done or {}) do redis.call('HDEL', prefix .. d[1], d[2]) end
+-- strikeOut deletes fields; what is held is counted, too.
+local function strikeOut(cells)
+  for _, d in ipairs(cells) do
+    local run = string.match(d[1], '^held:(.*)$')
+    if run then release(run, d[2]) else redis.call('HDEL', prefix .. d[1], d[2]) end
+  end
 end
-for _, hash in ipairs(control.drop or {}) do redis.call('DEL', prefix .. hash) end
+
+for _, s in ipairs(control.set or {}) do redis.call('HSET', prefix .. s[1], s[2], s[3]) end
+strikeOut(control.del or {})
+if cursor == '0' then strikeOut(control.done or {}) end
+for _, hash in ipairs(control.drop or {}) do
+  redis.call('DEL', prefix .. hash)
+  local run = string.match(hash, '^held:(.*)$')
+  for _, field in ipairs(run and redis.call('HKEYS', prefix .. 'heldcounts') or {}) do
+    if string.find(field, run .. ' ', 1, true) == 1 then redis.call('HDEL', prefix .. 'heldcounts', field) end
+  end
+end
 for _, p in ipairs(control.postpone or {}) do redis.call('ZADD', prefix .. 'due', 'XX', 'GT', p[2], p[1]) end
 for _, dead in ipairs(control.dead or {}) do
   redis.call('XADD', prefix .. 'dead', 'MAXLEN', '~', control.keepDead, '*',

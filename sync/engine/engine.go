@@ -58,12 +58,15 @@ type InstanceStatus struct {
 	Hook           *HookStatus           `json:"hook,omitempty"`        // absent: no run has looked at it yet, or there is to be none
 	Coverage       map[string]Coverage   `json:"coverage,omitempty"`    // by event type
 	Held           int64                 `json:"held"`                  // deletes, or changes of a verify, that await approval
+	Holding        []string              `json:"holding,omitempty"`     // the runs that hold them
 	Drift          *Drift                `json:"drift,omitempty"`       // of the last verify
 	DeadLettersAll int64                 `json:"deadLettersEver"`       // counted since the instance was registered
 	Sinks          map[string]SinkStatus `json:"sinks,omitempty"`       // by name
 	OldestEvent    *time.Time            `json:"oldestEvent,omitempty"` // when the oldest event of the inbox was accepted
 	FullReadAt     *time.Time            `json:"fullReadAt,omitempty"`  // end of the last full read without gaps, on Okta's clock
 	RateLimits     []okta.Budget         `json:"rateLimits,omitempty"`  // of the org, a few seconds old; absent: unknown
+
+	Unread error `json:"-"` // why the state could not be read, which Problem tells too: the rest is not known
 }
 
 // LogStatus is how far the System Log has been read.
@@ -211,6 +214,7 @@ type Engine struct {
 	knownAt time.Time
 	mark    string             // as the store had it
 	clients map[string]*client // of the orgs that were at work here last
+	gone    map[string]bool    // instances that were deleted, of which Observe is not told yet; only employ's
 
 	memory sync.Mutex
 	looked time.Time // at the memory of Redis
@@ -232,7 +236,7 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 		store.Observe(cfg.Observe.Redis)
 	}
 	return &Engine{cfg: cfg, store: store, seal: seal, name: processName(),
-		changed: make(chan struct{}, 1), orgs: map[string]*org{}, clients: map[string]*client{}}, nil
+		changed: make(chan struct{}, 1), orgs: map[string]*org{}, clients: map[string]*client{}, gone: map[string]bool{}}, nil
 }
 
 // Close closes the store.

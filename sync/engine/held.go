@@ -69,43 +69,77 @@ func eachHeld(ctx context.Context, st *state.Org, run string, f func(map[string]
 	}
 }
 
-// heldSamples is how many records of a kind are named.
-const heldSamples = 20
+const (
+	heldSamples = 20 // records of a kind that are named
+	sampleParts = 4  // chunks of what is held that are looked at for them
+)
 
-// summarize tells what a run holds; nil if that is nothing.
+// summarize tells what a run holds; nil if that is nothing. How much it is was
+// counted while it was held; the samples are from a part of it.
 func summarize(ctx context.Context, st *state.Org, run string) (*Held, error) {
+	counts, err := st.HeldByKind(ctx)
+	if err != nil {
+		return nil, unavailable(err)
+	}
 	sum := &Held{Kinds: map[string]HeldKind{}}
-	err := eachHeld(ctx, st, run, func(part map[string]held) error {
-		for target, h := range part {
-			k := sum.Kinds[h.Kind]
+	for name, n := range counts {
+		of := strings.Fields(name) // run, kind, what becomes of the records
+		if len(of) != 3 || of[0] != run {
+			continue
+		}
+		k := sum.Kinds[of[1]]
+		if of[2] == "deletes" {
+			k.Deletes = n
+		} else {
+			k.Changes = n
+		}
+		k.Samples = []string{}
+		sum.Kinds[of[1]] = k
+		sum.Total += n
+	}
+	if sum.Total == 0 {
+		return nil, nil
+	}
+	return sum, sampleHeld(ctx, st, run, sum.Kinds)
+}
+
+// sampleHeld names a few of the records of each kind, as far as a bounded part of
+// what is held shows any.
+func sampleHeld(ctx context.Context, st *state.Org, run string, kinds map[string]HeldKind) error {
+	at := uint64(0)
+	for range sampleParts {
+		texts, next, err := st.Held(ctx, run, at, chunk)
+		if err != nil {
+			return unavailable(err)
+		}
+		for target, text := range texts {
+			h, err := decodeHeld(text)
+			if err != nil {
+				return fmt.Errorf("held %s of run %s: %w", target, run, err)
+			}
+			k, counted := kinds[h.Kind]
+			if !counted { // held a moment after the count
+				continue
+			}
 			samples := h.Samples
 			if h.Millis == 0 {
 				samples = []string{target}
 			} else if len(samples) == 0 {
 				samples = []string{"records of " + target}
 			}
-			if h.N > 0 {
-				k.Deletes += h.N
-			} else {
-				k.Changes++
-			}
-			for _, s := range samples {
-				if len(k.Samples) < heldSamples {
-					k.Samples = append(k.Samples, s)
-				}
-			}
-			sum.Kinds[h.Kind] = k
-			sum.Total += max(h.N, 1)
+			k.Samples = append(k.Samples, samples[:min(len(samples), heldSamples-len(k.Samples))]...)
+			kinds[h.Kind] = k
 		}
-		return nil
-	})
-	if err != nil || sum.Total == 0 {
-		return nil, err
+		lacking := false
+		for _, k := range kinds {
+			slices.Sort(k.Samples)
+			lacking = lacking || len(k.Samples) == 0
+		}
+		if at = next; at == 0 || !lacking {
+			return nil
+		}
 	}
-	for _, k := range sum.Kinds {
-		slices.Sort(k.Samples)
-	}
-	return sum, nil
+	return nil
 }
 
 // HeldRecord is one thing that a run holds: of a record, or of all records of a
@@ -263,7 +297,8 @@ func displayNames(ctx context.Context, st *state.Org, org convert.Org, ids []str
 		var ends []string
 		for _, end := range record.ID(id).Ends() {
 			if name := names[string(end)]; name != "" {
-				ends = append(ends, name)
+				// Isolated: the direction of one name leaves the other alone.
+				ends = append(ends, "\u2068"+name+"\u2069")
 			}
 		}
 		if names[id] == "" {

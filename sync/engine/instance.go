@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"crypto/aes"
 	"crypto/cipher"
@@ -8,14 +9,19 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/oktasync/oktasync/state"
 	"github.com/oktasync/oktasync/sync/convert"
+	"github.com/oktasync/oktasync/sync/okta"
 	"github.com/oktasync/oktasync/sync/record"
+	"github.com/oktasync/oktasync/sync/sink"
 )
 
 // sealer keeps secrets from whoever can read the store.
@@ -160,67 +166,82 @@ func (e *Engine) HookSecrets(ctx context.Context, instance string) ([]string, er
 	return in.HookSecrets, err
 }
 
-// Instances returns the state of every instance, by id.
+// readers is how many instances are read at once for a list of them all.
+const readers = 8
+
+// Instances returns the state of every instance, by id. One that cannot be read
+// hides no other: it is there with Unread, and its Problem says why. If the store
+// went away, or ctx ended, there is an error beside what was read until then.
 func (e *Engine) Instances(ctx context.Context) ([]InstanceStatus, error) {
 	ids, err := e.store.Instances(ctx)
 	if err != nil {
 		return nil, unavailable(err)
 	}
 	slices.Sort(ids)
-	all := make([]InstanceStatus, len(ids))
+	all, errs := make([]InstanceStatus, len(ids)), make([]error, len(ids))
+	var group errgroup.Group
+	group.SetLimit(readers)
 	for i, id := range ids {
-		if all[i], err = e.Instance(ctx, id); err != nil {
-			return nil, err
-		}
+		group.Go(func() error {
+			all[i], errs[i] = e.Instance(ctx, id)
+			return nil
+		})
 	}
-	return all, nil
+	_ = group.Wait() // each error is kept with its instance
+	list := all[:0]
+	for i, status := range all {
+		switch err := errs[i]; {
+		case errors.Is(err, ErrUnknownInstance): // deleted meanwhile, or in part
+			continue
+		case err != nil:
+			status = InstanceStatus{ID: ids[i], Name: status.Name, AccountID: status.AccountID, OrgURL: status.OrgURL, Records: map[string]int64{},
+				Unread: err, Problem: "the state of instance " + ids[i] + " cannot be read: " + err.Error() +
+					"; if it stays so, send its instance event again, and if that does not help delete the instance first: the next run reads it in full"}
+		}
+		list = append(list, status)
+	}
+	if slices.ContainsFunc(errs, func(err error) bool { return errors.Is(err, ErrUnavailable) }) {
+		return list, e.Ready(ctx) // the store answers: then it is that instance
+	}
+	return list, nil
 }
 
 // Instance returns the state of an instance.
 func (e *Engine) Instance(ctx context.Context, id string) (InstanceStatus, error) {
 	st := e.store.Org(id)
-	b, err := st.Instance(ctx)
+	v, err := st.Overview(ctx)
 	if errors.Is(err, state.ErrNotFound) {
 		return InstanceStatus{}, fmt.Errorf("%w: %s", ErrUnknownInstance, id)
 	} else if err != nil {
 		return InstanceStatus{}, unavailable(err)
 	}
 	var s settings
-	if err := json.Unmarshal(b, &s); err != nil {
+	if err := json.Unmarshal(v.Settings, &s); err != nil {
 		return InstanceStatus{}, fmt.Errorf("settings of instance %s: %w", id, err)
 	}
-	status := InstanceStatus{ID: id, Name: s.Name, AccountID: s.AccountID, OrgURL: s.OrgURL, Factors: s.Factors, Records: map[string]int64{}}
-	sizes, err := st.Sizes(ctx)
-	if err != nil {
-		return status, unavailable(err)
+	facts := v.Facts
+	status := InstanceStatus{ID: id, Name: s.Name, AccountID: s.AccountID, OrgURL: s.OrgURL, Factors: s.Factors,
+		Inbox: v.Sizes.Inbox, Refreshes: v.Sizes.Refresh, DeadLetters: v.Sizes.Dead, Changes: v.Sizes.Changes, Records: v.Counts,
+		Problem: cmp.Or(facts["problem"], facts["denied"]), Epoch: facts["epoch"], Paused: facts["paused"] != "",
+		Owner: owner(v.Owner), Coverage: coverage(v.Coverage), Holding: v.Holding}
+	slices.Sort(status.Holding)
+	for _, n := range v.Held {
+		status.Held += n
 	}
-	status.Inbox, status.Refreshes, status.DeadLetters, status.Changes = sizes.Inbox, sizes.Refresh, sizes.Dead, sizes.Changes
-	if status.Records, err = st.Counts(ctx); err != nil {
-		return status, unavailable(err)
-	}
-	if status.Whole, _, err = whole(ctx, st); err != nil {
-		return status, unavailable(err)
-	}
-	facts, err := st.Facts(ctx)
-	if err != nil {
-		return status, unavailable(err)
-	}
-	status.Problem, status.Epoch, status.Paused = facts["problem"], facts["epoch"], facts["paused"] != ""
-	if denied := facts["denied"]; denied != "" && status.Problem == "" {
-		status.Problem = denied
-	}
-	if status.RateLimits, err = rateLimits(facts); err != nil {
+	if status.Log, err = parseLogStatus(v.Log); err != nil {
 		return status, err
 	}
 	if ms, _ := strconv.ParseInt(facts["full"], 10, 64); ms > 0 {
 		at := time.UnixMilli(ms).UTC()
 		status.FullReadAt = &at
+		status.Whole = facts["whole"] != "" || status.Log.readPast(ms) && v.Sizes.Inbox == 0 && (v.Unanswered == 0 || v.Unanswered > ms)
 	}
-	if ms, any, err := st.OldestInbox(ctx); err != nil {
-		return status, unavailable(err)
-	} else if any {
-		at := time.UnixMilli(ms).UTC()
+	if v.OldestInbox > 0 {
+		at := time.UnixMilli(v.OldestInbox).UTC()
 		status.OldestEvent = &at
+	}
+	if status.RateLimits, err = rateLimits(facts); err != nil {
+		return status, err
 	}
 	if len(s.HookSecrets) > 0 { // else there is to be no hook
 		if status.Hook, err = readHookStatus(facts["hook"]); err != nil {
@@ -234,44 +255,71 @@ func (e *Engine) Instance(ctx context.Context, id string) (InstanceStatus, error
 			return status, fmt.Errorf("drift of instance %s: %w", id, err)
 		}
 	}
-	token, err := st.Owner(ctx)
-	if err != nil {
-		return status, unavailable(err)
-	}
-	status.Owner = owner(token)
-	if status.Log, err = logStatus(ctx, st); err != nil {
+	if status.Sinks, err = e.parseSinkStatus(ctx, st, v.Sinks); err != nil {
 		return status, err
 	}
-	if status.Coverage, err = coverage(ctx, st); err != nil {
-		return status, err
-	}
-	holding, err := st.Holding(ctx)
-	if err != nil {
-		return status, unavailable(err)
-	}
-	for _, run := range holding {
-		sum, err := summarize(ctx, st, run)
-		if err != nil {
-			return status, err
+	if v.LastRun != nil {
+		status.LastRun = &Run{}
+		if err := json.Unmarshal(v.LastRun, status.LastRun); err != nil {
+			return status, fmt.Errorf("the last run of instance %s: %w", id, err)
 		}
-		if sum != nil {
-			status.Held += sum.Total
-		}
+		e.show(status.LastRun, v.Counts, v.Holding)
 	}
-	if status.Sinks, err = e.sinkStatus(ctx, st); err != nil {
-		return status, err
-	}
-	runs, err := e.runs(ctx, id, 1)
-	if err == nil && len(runs) > 0 {
-		status.LastRun = &runs[0]
-	}
-	return status, err
+	return status, nil
 }
+
+// Summary leaves out what makes a list of many instances long: of the coverage it
+// keeps the sum over the types that hooks can bring, as type "*", of the rate
+// limits the one of which most is used, of the sinks' notes and the last run's
+// errors nothing.
+func (s InstanceStatus) Summary() InstanceStatus {
+	var sum Coverage
+	for _, c := range s.Coverage {
+		if c.HookEligible {
+			sum = Coverage{Hook: sum.Hook + c.Hook, Log: sum.Log + c.Log, Late: sum.Late + c.Late, HookEligible: true,
+				HookDelayMax: max(sum.HookDelayMax, c.HookDelayMax), HookDelaySum: sum.HookDelaySum + c.HookDelaySum,
+				LogDelayMax: max(sum.LogDelayMax, c.LogDelayMax), LogDelaySum: sum.LogDelaySum + c.LogDelaySum}
+		}
+	}
+	s.Coverage = nil
+	if sum.HookEligible {
+		s.Coverage = map[string]Coverage{"*": sum}
+	}
+	var tightest []okta.Budget
+	for _, b := range s.RateLimits {
+		if b.Limit > 0 && b.Remaining != nil && (tightest == nil || used(b) > used(tightest[0])) {
+			tightest = []okta.Budget{b}
+		}
+	}
+	s.RateLimits = tightest
+	s.Sinks = maps.Clone(s.Sinks)
+	for name, sk := range s.Sinks {
+		sk.Note = sink.Note{}
+		s.Sinks[name] = sk
+	}
+	if s.LastRun != nil {
+		run := *s.LastRun
+		run.Errors = nil
+		s.LastRun = &run
+	}
+	return s
+}
+
+// used is the share of a limit that is used, by whomever.
+func used(b okta.Budget) float64 { return 1 - float64(*b.Remaining)/float64(b.Limit) }
 
 func logStatus(ctx context.Context, st *state.Org) (LogStatus, error) {
 	text, err := st.Cell(ctx, "cursors", "log")
-	if err != nil || text == "" {
+	if err != nil {
 		return LogStatus{}, unavailable(err)
+	}
+	return parseLogStatus(text)
+}
+
+// parseLogStatus reads the place in the System Log; "" if there is none yet.
+func parseLogStatus(text string) (LogStatus, error) {
+	if text == "" {
+		return LogStatus{}, nil
 	}
 	var place logPlace
 	if err := json.Unmarshal([]byte(text), &place); err != nil {
@@ -281,12 +329,11 @@ func logStatus(ctx context.Context, st *state.Org) (LogStatus, error) {
 	return LogStatus{ReadUpTo: &upTo, Polls: place.Polls, Events: place.Events, Restarts: place.Restarts, Problem: place.Problem}, nil
 }
 
+// readPast: all that was published up to ms was taken in.
+func (l LogStatus) readPast(ms int64) bool { return l.ReadUpTo != nil && l.ReadUpTo.UnixMilli() >= ms }
+
 // coverage sorts the counters of the events by type.
-func coverage(ctx context.Context, st *state.Org) (map[string]Coverage, error) {
-	counters, err := st.Coverage(ctx)
-	if err != nil {
-		return nil, unavailable(err)
-	}
+func coverage(counters map[string]int64) map[string]Coverage {
 	all := map[string]Coverage{}
 	for name, n := range counters {
 		eventType, what, _ := strings.Cut(name, " ")
@@ -310,7 +357,7 @@ func coverage(ctx context.Context, st *state.Org) (map[string]Coverage, error) {
 		}
 		all[eventType] = c
 	}
-	return all, nil
+	return all
 }
 
 // whole: a full read ended, and the graph is caught up with that end, in ms.
@@ -332,7 +379,7 @@ func whole(ctx context.Context, st *state.Org) (bool, int64, error) {
 // that was to be read again since before.
 func caughtUp(ctx context.Context, st *state.Org, ms int64) (bool, error) {
 	status, err := logStatus(ctx, st)
-	if err != nil || status.ReadUpTo == nil || status.ReadUpTo.UnixMilli() < ms {
+	if err != nil || !status.readPast(ms) {
 		return false, err
 	}
 	// The inbox first: what it held may have become an ask.
@@ -344,43 +391,43 @@ func caughtUp(ctx context.Context, st *state.Org, ms int64) (bool, error) {
 	return err == nil && (!any || oldest > ms), err
 }
 
-// Runs returns the kept runs, newest first.
+// Runs returns the newest runs, newest first, and of the older ones those that hold
+// something.
 func (e *Engine) Runs(ctx context.Context, instance string) ([]Run, error) {
-	if _, err := e.store.Org(instance).Instance(ctx); err != nil {
+	st := e.store.Org(instance)
+	if _, err := st.Instance(ctx); err != nil {
 		return nil, unknownInstance(instance, err)
 	}
-	return e.runs(ctx, instance, 50)
-}
-
-func (e *Engine) runs(ctx context.Context, instance string, limit int64) ([]Run, error) {
-	stored, err := e.store.Org(instance).Runs(ctx, limit)
+	stored, err := st.Runs(ctx)
 	if err != nil {
 		return nil, unavailable(err)
 	}
-	holding, err := e.store.Org(instance).Holding(ctx)
+	holding, err := st.Holding(ctx)
 	if err != nil {
 		return nil, unavailable(err)
 	}
-	if refreshes := instance + "-refreshes"; slices.Contains(holding, refreshes) && limit > 1 {
-		b, err := e.store.Org(instance).Run(ctx, refreshes) // in no list: it never ends
-		if err != nil {
-			return nil, unavailable(err)
-		}
-		stored = append(stored, b)
+	known, err := st.Counts(ctx)
+	if err != nil {
+		return nil, unavailable(err)
 	}
 	runs := make([]Run, len(stored))
 	for i, b := range stored {
 		if err := json.Unmarshal(b, &runs[i]); err != nil {
 			return nil, fmt.Errorf("a run of instance %s: %w", instance, err)
 		}
-		if err := e.forecast(ctx, &runs[i]); err != nil {
-			return nil, err
-		}
-		if runs[i].EndedAt != nil && slices.Contains(holding, runs[i].ID) {
-			runs[i].State = RunHeld // the run itself tells what it holds
-		}
+		e.show(&runs[i], known, holding)
 	}
+	slices.SortStableFunc(runs, func(a, b Run) int { return b.StartedAt.Compare(a.StartedAt) })
 	return runs, nil
+}
+
+// show fills in what is worked out when a run is shown; known is how many records
+// of a kind there are, holding the runs that hold something.
+func (e *Engine) show(run *Run, known map[string]int64, holding []string) {
+	e.forecast(run, known)
+	if run.EndedAt != nil && slices.Contains(holding, run.ID) {
+		run.State = RunHeld // the run itself tells what it holds
+	}
 }
 
 // RunByID returns a run.
@@ -401,26 +448,26 @@ func (e *Engine) RunByID(ctx context.Context, id string) (Run, error) {
 	if run.Held != nil && run.EndedAt != nil {
 		run.State = RunHeld
 	}
-	return run, e.forecast(ctx, &run)
+	known, err := st.Counts(ctx)
+	if err != nil {
+		return run, unavailable(err)
+	}
+	e.forecast(&run, known)
+	return run, nil
 }
 
 // forecast fills in what a run has cost, and what it will take to its end.
-func (e *Engine) forecast(ctx context.Context, run *Run) error {
+func (e *Engine) forecast(run *Run, known map[string]int64) {
 	for _, p := range run.Progress {
 		run.Calls += p.Calls
 	}
 	if run.State != RunRunning || run.Object != "" {
-		return nil
-	}
-	known, err := e.store.Org(run.Instance).Counts(ctx)
-	if err != nil {
-		return unavailable(err)
+		return
 	}
 	if share := completed(run.Progress, known); share > 0 {
 		left := int64(e.cfg.Clock().Sub(run.StartedAt).Seconds() * (1 - share) / share)
 		run.SecondsLeft = &left
 	}
-	return nil
 }
 
 // completed tells which share of the slowest family of a run is read, from 0,

@@ -36,6 +36,9 @@ type Observe struct {
 	// Waited: a call has to wait for its rate limit.
 	Waited func(instance, bucket string)
 
+	// Deleted: the instance is no more, and nothing works for it here.
+	Deleted func(instance string)
+
 	// Redis: a command or script ended; err is set if Redis failed.
 	Redis func(name string, took time.Duration, err error)
 }
@@ -61,6 +64,9 @@ func (b Observe) withDefaults() Observe {
 	}
 	if b.Waited == nil {
 		b.Waited = func(string, string) {}
+	}
+	if b.Deleted == nil {
+		b.Deleted = func(string) {}
 	}
 	return b // Redis is left out as a whole
 }

@@ -120,6 +120,11 @@ func (e *Engine) employ(ctx context.Context, group *sync.WaitGroup) error {
 		return err // Redis was wiped meanwhile: what was read of it is no sign of a deletion
 	}
 	e.mu.Lock()
+	for id := range e.known {
+		if known[id] == nil {
+			e.gone[id] = true
+		}
+	}
 	e.known, e.knownAt = known, time.Now()
 	var gone []*org
 	for id, o := range e.orgs {
@@ -136,6 +141,15 @@ func (e *Engine) employ(ctx context.Context, group *sync.WaitGroup) error {
 	e.mu.Unlock()
 	for _, o := range gone {
 		e.retire(o)
+	}
+	for id := range e.gone {
+		if known[id] == nil && e.org(id) != nil {
+			continue // a sink has not let go of it yet
+		}
+		delete(e.gone, id)
+		if known[id] == nil {
+			e.cfg.Observe.Deleted(id)
+		}
 	}
 	return nil
 }

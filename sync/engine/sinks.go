@@ -208,12 +208,17 @@ func (e *Engine) sinkNames() []string {
 
 // sinkStatus returns how the sinks do.
 func (e *Engine) sinkStatus(ctx context.Context, st *state.Org) (map[string]SinkStatus, error) {
-	if len(e.cfg.Sinks) == 0 {
-		return nil, nil
-	}
 	kept, err := st.Sinks(ctx)
 	if err != nil {
 		return nil, unavailable(err)
+	}
+	return e.parseSinkStatus(ctx, st, kept)
+}
+
+// parseSinkStatus makes it of what is kept of the sinks.
+func (e *Engine) parseSinkStatus(ctx context.Context, st *state.Org, kept map[string]string) (_ map[string]SinkStatus, err error) {
+	if len(e.cfg.Sinks) == 0 {
+		return nil, nil
 	}
 	all := map[string]SinkStatus{}
 	for _, name := range e.sinkNames() {
