@@ -18,7 +18,9 @@ import (
 // maxSecret bounds the header that a caller shows as a secret.
 const maxSecret = 4096
 
-// bearer lets only calls with the token through. Without a token set, none.
+// bearer lets only calls with the token through. Without a token set, none. A
+// token that nobody can guess opens at any time: a script with an old one must
+// not lock out those who share its address.
 func (a *api) bearer(realm, token string) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
@@ -26,8 +28,11 @@ func (a *api) bearer(realm, token string) echo.MiddlewareFunc {
 			if !strings.EqualFold(scheme, "Bearer") {
 				return tokenError{realm}
 			}
-			if err := a.show(c, realm, shown, token); err != nil {
-				return err
+			long := len(token) >= hardToGuess && matches(shown, slices.Values([]string{token}))
+			if !long {
+				if err := a.show(c, realm, shown, token); err != nil {
+					return err
+				}
 			}
 			return next(c)
 		}
@@ -37,11 +42,12 @@ func (a *api) bearer(realm, token string) echo.MiddlewareFunc {
 // show compares what a caller shows as a token with the token. Whoever guesses
 // is soon not even compared any more.
 func (a *api) show(c echo.Context, realm, shown, token string) error {
-	if wait := a.attempts.wait(c.RealIP()); wait > 0 {
+	from := caller{realm, network(c.RealIP())}
+	if wait := a.attempts.wait(from); wait > 0 {
 		return attemptsError{wait}
 	}
 	if !matches(shown, slices.Values([]string{token})) || token == "" {
-		if a.attempts.failed(c.RealIP()) {
+		if a.attempts.failed(from) {
 			a.Log.Warn("too many wrong tokens from one address: it is refused for a while", "realm", realm, "address", c.RealIP())
 		}
 		return tokenError{realm}
@@ -64,6 +70,9 @@ func matches(shown string, secrets iter.Seq[string]) bool {
 	return usable&found == 1
 }
 
+// hardToGuess is how many characters a token has that no number of guesses finds.
+const hardToGuess = 20
+
 // Wrong tokens that one address may show: many at once, as a script with an old
 // token does, and then one in a while. The secrets of event hooks have no such
 // limit: Okta's addresses are shared by all its customers, and what is refused
@@ -74,24 +83,30 @@ const (
 	maxAddresses   = 10_000 // that are remembered
 )
 
-// attempts counts wrong tokens by address. What it remembers is bounded: the
-// address that was quiet longest is forgotten first.
+// attempts counts wrong tokens by caller. What it remembers is bounded: the
+// one who was quiet longest is forgotten first.
 type attempts struct {
-	byAddress *lru.Cache[netip.Prefix, *rate.Limiter]
-	now       func() time.Time
+	byCaller *lru.Cache[caller, *rate.Limiter]
+	now      func() time.Time
+}
+
+// caller is an address that shows tokens of a realm.
+type caller struct {
+	realm   string
+	network netip.Prefix
 }
 
 func newAttempts(now func() time.Time) *attempts {
-	cache, err := lru.New[netip.Prefix, *rate.Limiter](maxAddresses)
+	cache, err := lru.New[caller, *rate.Limiter](maxAddresses)
 	if err != nil {
 		panic(err) // the size is a constant above 0
 	}
 	return &attempts{cache, now}
 }
 
-// wait tells how long the address is refused; 0 if it is not.
-func (at *attempts) wait(address string) time.Duration {
-	limiter, ok := at.byAddress.Get(network(address))
+// wait tells how long the caller is refused; 0 if it is not.
+func (at *attempts) wait(from caller) time.Duration {
+	limiter, ok := at.byCaller.Get(from)
 	if !ok {
 		return 0
 	}
@@ -100,9 +115,9 @@ func (at *attempts) wait(address string) time.Duration {
 }
 
 // failed counts a wrong token, and tells whether it was the last for a while.
-func (at *attempts) failed(address string) bool {
+func (at *attempts) failed(from caller) bool {
 	fresh := rate.NewLimiter(rate.Every(attemptsEvery), attemptsAtOnce)
-	limiter, known, _ := at.byAddress.PeekOrAdd(network(address), fresh)
+	limiter, known, _ := at.byCaller.PeekOrAdd(from, fresh)
 	if !known {
 		limiter = fresh
 	}

@@ -84,7 +84,14 @@ func (a *api) changes(c echo.Context) error {
 	if _, err := w.Write([]byte(opening)); err != nil {
 		return nil // the reader left
 	}
+	admitted := time.Now()
 	for {
+		if time.Since(admitted) >= a.heartbeat {
+			if err := a.still(c); err != nil {
+				return nil // signed out: the reader comes back, and is told so then
+			}
+			admitted = time.Now()
+		}
 		out, err := encodeChanges(batch)
 		if err != nil {
 			return fmt.Errorf("stream the changes of %s: %w", id, err)

@@ -154,6 +154,9 @@ func problemOf(err error) problem {
 	case errors.Is(err, engine.ErrNothingHeld):
 		return problem{Status: http.StatusConflict,
 			Detail: "the run holds nothing, or has not ended: only one in the state held can be approved"}
+	case errors.Is(err, engine.ErrHolding):
+		return problem{Status: http.StatusConflict,
+			Detail: "what runs hold knows the past, too: approve or cancel them first; GET /admin/instances/{id}/runs lists those in the state held"}
 	case errors.Is(err, engine.ErrStalePosition):
 		return problem{Status: http.StatusGone,
 			Detail: "the changes after this position are no longer kept: open the stream again without a position, " +

@@ -81,8 +81,8 @@ func New(eng *engine.Engine, cfg Config) *echo.Echo {
 	e.HTTPErrorHandler = a.answerError
 	e.IPExtractor = addresses(cfg.Proxies)
 	// Okta follows no redirect: a trailing slash is the same route.
-	e.Pre(plainPath, middleware.RemoveTrailingSlash())
-	e.Use(a.observe, a.recovered())
+	e.Pre(middleware.RemoveTrailingSlash())
+	e.Use(a.observe, a.recovered(), plainPath)
 
 	e.GET("/hooks/okta/:instance", a.verifyHook)
 	e.POST(hookRoute, a.receiveHook)

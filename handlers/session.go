@@ -69,12 +69,19 @@ func (s sessions) open(value string) (number string, end time.Time, ok bool) {
 	return base64.RawURLEncoding.EncodeToString(b[sessionEnd:sessionBody]), end, s.now().Before(end)
 }
 
-// sessionCookie returns the session's cookie. Over https its name has the prefix
-// by which browsers promise that this host alone set it.
+// The names of the session's cookie. Over https it has the prefix by which
+// browsers promise that this host alone set it.
+const (
+	plainCookie = "oktasync"
+	hostCookie  = "__Host-oktasync"
+)
+
+// sessionCookie returns the session's cookie, without its value. That the page
+// came over https a proxy may leave unsaid, but the browser tells.
 func sessionCookie(c echo.Context) *http.Cookie {
-	cookie := &http.Cookie{Name: "oktasync", Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode}
-	if c.Scheme() == "https" {
-		cookie.Name, cookie.Secure = "__Host-oktasync", true
+	cookie := &http.Cookie{Name: plainCookie, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode}
+	if c.Scheme() == "https" || strings.HasPrefix(c.Request().Header.Get("Origin"), "https://") {
+		cookie.Name, cookie.Secure = hostCookie, true
 	}
 	return cookie
 }
@@ -84,7 +91,7 @@ func sessionCookie(c echo.Context) *http.Cookie {
 func (a *api) admin(next echo.HandlerFunc) echo.HandlerFunc {
 	byToken := a.bearer("admin", a.AdminToken)(next)
 	return func(c echo.Context) error {
-		if c.Request().Header.Get(echo.HeaderAuthorization) != "" {
+		if showsToken(c) {
 			return byToken(c)
 		}
 		if _, _, err := a.signedIn(c); err != nil {
@@ -97,9 +104,29 @@ func (a *api) admin(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
+// showsToken tells whether a call comes with a token. A proxy before the console
+// may have credentials of its own in the same header.
+func showsToken(c echo.Context) bool {
+	scheme, _, _ := strings.Cut(c.Request().Header.Get(echo.HeaderAuthorization), " ")
+	return strings.EqualFold(scheme, "Bearer")
+}
+
+// still tells whether a call that lasts may go on: not if it came with a cookie
+// whose session is over by now.
+func (a *api) still(c echo.Context) error {
+	if showsToken(c) {
+		return nil
+	}
+	_, _, err := a.signedIn(c)
+	return err
+}
+
 // signedIn returns the session that the call belongs to.
 func (a *api) signedIn(c echo.Context) (number string, end time.Time, err error) {
-	cookie, err := c.Cookie(sessionCookie(c).Name)
+	cookie, err := c.Cookie(hostCookie)
+	if err != nil {
+		cookie, err = c.Cookie(plainCookie)
+	}
 	if err != nil || a.AdminToken == "" {
 		return "", time.Time{}, tokenError{"admin"}
 	}

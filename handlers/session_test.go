@@ -3,6 +3,8 @@ package handlers
 import (
 	"encoding/base64"
 	"fmt"
+	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strconv"
@@ -112,6 +114,51 @@ func TestSignedOutCookieIsGoodForNothing(t *testing.T) {
 	}
 }
 
+// A feed that is open when its reader signs out does not go on.
+func TestSignedOutStreamEnds(t *testing.T) {
+	s := setup(t, "")
+	cookie := s.cookie()
+	req, err := http.NewRequestWithContext(t.Context(), "GET", s.url+"/v1/instances/acme/changes", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Cookie", cookie)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("stream: %v %v", resp, err)
+	}
+	defer resp.Body.Close()
+	if got := s.call("DELETE", "/admin/session", nil, "Cookie", cookie, "Sec-Fetch-Site", "same-origin"); got.status != http.StatusNoContent {
+		t.Fatalf("sign-out: %d %s", got.status, got.body)
+	}
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil { // ends, or the test does
+		t.Fatal(err)
+	}
+}
+
+// A proxy before the console may ask for credentials of its own, and pass them on.
+func TestCredentialsOfAProxyDoNotHideTheSession(t *testing.T) {
+	s := setup(t, "")
+	if got := s.call("GET", "/admin/instances", nil, "Cookie", s.cookie(), "Authorization", "Basic b3A6cHc="); got.status != http.StatusOK {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	wantProblem(t, s.call("GET", "/admin/instances", nil, "Authorization", "Basic b3A6cHc="), http.StatusUnauthorized)
+}
+
+// A proxy may leave unsaid that it ended TLS; the browser tells.
+func TestCookieIsSecureIfThePageIs(t *testing.T) {
+	s := setup(t, "")
+	got := s.signInAs("192.0.2.1", adminToken, "Origin", "https://oktasync.example.com")
+	header := got.header.Get("Set-Cookie")
+	if !strings.HasPrefix(header, "__Host-oktasync=") || !strings.Contains(header, "; Secure") {
+		t.Fatalf("%d %s", got.status, header)
+	}
+	pair, _, _ := strings.Cut(header, ";")
+	if got := s.call("GET", "/admin/session", nil, "Cookie", pair); got.status != http.StatusOK {
+		t.Errorf("with it: %d %s", got.status, got.body)
+	}
+}
+
 func TestForgedAndOldCookiesAreRefused(t *testing.T) {
 	now := time.Now()
 	ours := newSessions(adminToken, func() time.Time { return now })
@@ -155,13 +202,17 @@ func TestGuessingEndsInRefusal(t *testing.T) {
 	if after, err := strconv.Atoi(got.header.Get("Retry-After")); err != nil || after < 1 || after > 7 {
 		t.Errorf("Retry-After: %q", got.header.Get("Retry-After"))
 	}
-	// The right one says nothing either, by whatever way; and what is no proxy
-	// cannot name another address to start anew.
-	wantProblem(t, guess("203.0.113.9", adminToken), http.StatusTooManyRequests)
-	wantProblem(t, s.signInAs("203.0.113.9", adminToken), http.StatusTooManyRequests)
+	// What is no proxy cannot name another address to start anew.
 	wantProblem(t, guess("198.51.100.77, 203.0.113.9", "guess"), http.StatusTooManyRequests)
-	wantProblem(t, s.call("POST", "/v1/instance-events", strings.NewReader(event(nil)), "X-Forwarded-For", "203.0.113.9", "Authorization", "Bearer "+triggerToken),
-		http.StatusTooManyRequests)
+	// Nor does a sign-in tell whether a guess is right, for now.
+	wantProblem(t, s.signInAs("203.0.113.9", adminToken), http.StatusTooManyRequests)
+	// A program with the right token, which nobody can guess, is not locked out by
+	// another one at its address; the scheduler's tokens are counted apart.
+	if got := guess("203.0.113.9", adminToken); got.status != http.StatusOK {
+		t.Errorf("the right token: %d %s", got.status, got.body)
+	}
+	wantProblem(t, s.call("POST", "/v1/instance-events", strings.NewReader(event(nil)), "X-Forwarded-For", "203.0.113.9", "Authorization", "Bearer wrong"),
+		http.StatusUnauthorized)
 	// Nobody else is kept out, and never Okta.
 	if got := guess("203.0.113.10", adminToken); got.status != http.StatusOK {
 		t.Errorf("another address: %d", got.status)
@@ -174,10 +225,31 @@ func TestGuessingEndsInRefusal(t *testing.T) {
 	}
 }
 
+// A token that could be guessed is not even compared for a caller who guesses.
+func TestShortTokenDoesNotOpenForAGuesser(t *testing.T) {
+	e := New(nil, Config{AdminToken: "short", Log: slog.New(slog.DiscardHandler)})
+	try := func(token string) int {
+		rec := newRecorder()
+		req := newRequest("GET", "/admin/instances", nil)
+		req.Header.Set("Authorization", "Bearer "+token)
+		e.ServeHTTP(rec, req)
+		return rec.Code
+	}
+	for i := range attemptsAtOnce {
+		if got := try("guess" + strconv.Itoa(i)); got != http.StatusUnauthorized {
+			t.Fatalf("guess %d: %d", i, got)
+		}
+	}
+	if got := try("short"); got != http.StatusTooManyRequests {
+		t.Errorf("the right one: %d", got)
+	}
+}
+
 func TestRefusedAddressIsLetInLater(t *testing.T) {
 	now := time.Now()
 	at := newAttempts(func() time.Time { return now })
-	const address = "2001:db8::1"
+	caller := func(address string) caller { return caller{"admin", network(address)} }
+	address := caller("2001:db8::1")
 	for i := range attemptsAtOnce {
 		if last := at.failed(address); last != (i == attemptsAtOnce-1) {
 			t.Errorf("wrong token %d: last = %v", i+1, last)
@@ -186,10 +258,10 @@ func TestRefusedAddressIsLetInLater(t *testing.T) {
 	if wait := at.wait(address); wait <= 0 || wait > attemptsEvery {
 		t.Errorf("waits %s", wait)
 	}
-	if at.wait("2001:db8:0:0:ffff::1") == 0 {
+	if at.wait(caller("2001:db8:0:0:ffff::1")) == 0 {
 		t.Error("an address of the same /64 is let in")
 	}
-	if at.wait("2001:db8:0:1::1") > 0 {
+	if at.wait(caller("2001:db8:0:1::1")) > 0 {
 		t.Error("another /64 is refused")
 	}
 	now = now.Add(attemptsEvery)
@@ -204,9 +276,9 @@ func TestRefusedAddressIsLetInLater(t *testing.T) {
 func TestAttemptsOfManyAddressesAreBounded(t *testing.T) {
 	at := newAttempts(time.Now)
 	for i := range 3 * maxAddresses {
-		at.failed(net.IPv4(10, byte(i>>16), byte(i>>8), byte(i)).String())
+		at.failed(caller{"admin", network(net.IPv4(10, byte(i>>16), byte(i>>8), byte(i)).String())})
 	}
-	if n := at.byAddress.Len(); n != maxAddresses {
+	if n := at.byCaller.Len(); n != maxAddresses {
 		t.Errorf("%d addresses are remembered", n)
 	}
 }

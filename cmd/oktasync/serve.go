@@ -88,7 +88,9 @@ func (cmd *serveCmd) Run(ctx context.Context, w world) (err error) {
 	edge.Instruments, edge.MetricsApart = instruments, cmd.MetricsListen != ""
 	warn(ctx, w, eng)
 	w.log.Info("listening", "address", listener.Addr().String(), "tls", cmd.CertFile != "", "embedded", eng.Embedded(), "version", thisBuild().String())
-	return errors.Join(serve(ctx, w, eng, listener, edge, cmd.registerDefault), closeMetrics(), eng.Close())
+	return errors.Join(serve(ctx, w, eng, listener, edge, func(ctx context.Context, eng *engine.Engine) error {
+		return cmd.registerDefault(ctx, w, eng)
+	}), closeMetrics(), eng.Close())
 }
 
 // warn logs what endangers a promise of the service. That the state is in memory
@@ -216,17 +218,17 @@ func (cmd *serveCmd) handlersConfig(s sinks) handlers.Config {
 
 // registerDefault makes the instance of the environment known, and has it read
 // unless its graph is whole already.
-func (cmd *serveCmd) registerDefault(ctx context.Context, eng *engine.Engine) error {
+func (cmd *serveCmd) registerDefault(ctx context.Context, w world, eng *engine.Engine) error {
 	if cmd.OrgURL == "" {
 		return nil
 	}
-	if err := cmd.register(ctx, eng); err != nil && ctx.Err() == nil {
+	if err := cmd.register(ctx, w, eng); err != nil && ctx.Err() == nil {
 		return err
 	}
 	return nil // after a stop: the next start does it
 }
 
-func (cmd *serveCmd) register(ctx context.Context, eng *engine.Engine) error {
+func (cmd *serveCmd) register(ctx context.Context, w world, eng *engine.Engine) error {
 	in := engine.Instance{
 		ID:      defaultInstance,
 		Name:    defaultInstance,
@@ -234,15 +236,23 @@ func (cmd *serveCmd) register(ctx context.Context, eng *engine.Engine) error {
 		Token:   cmd.OrgToken.Reveal(),
 		Factors: true,
 	}
-	if cmd.HookSecret != "" {
-		in.HookSecrets = []string{cmd.HookSecret.Reveal()}
-		secrets, err := eng.HookSecrets(ctx, defaultInstance)
-		if err == nil && slices.Contains(secrets, cmd.HookSecret.Reveal()) {
+	var stored []string
+	if secret := cmd.HookSecret.Reveal(); secret != "" {
+		in.HookSecrets = []string{secret}
+		var err error
+		if stored, err = eng.HookSecrets(ctx, defaultInstance); err == nil && len(stored) > 0 {
 			in.HookSecrets = nil // a rotation may be under way: those that are stored stay
 		}
 	}
 	if err := eng.Register(ctx, in); err != nil {
 		return fmt.Errorf("register the instance default: %w", err)
+	}
+	if len(stored) > 0 && !slices.Contains(stored, cmd.HookSecret.Reveal()) {
+		// Okta may send either: what it is refused is lost.
+		if _, err := eng.AddHookSecret(ctx, defaultInstance, cmd.HookSecret.Reveal()); err != nil {
+			return fmt.Errorf("add the hook secret of the instance default: %w", err)
+		}
+		w.log.Warn("OKTASYNC_HOOK_SECRET is another one than the instance default had: both are valid now; DELETE /admin/instances/default/hook-secrets/old drops the old one")
 	}
 	status, err := eng.Instance(ctx, defaultInstance)
 	if err != nil {

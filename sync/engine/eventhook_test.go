@@ -143,6 +143,22 @@ func TestLogTellsOfAHookThatWasChanged(t *testing.T) {
 	}
 }
 
+// Nobody is warned of a hook that is not to be any more.
+func TestInstanceWithoutSecretsHasNoHookToSeeTo(t *testing.T) {
+	r := hookRig(t, oktasim.Config{})
+	r.run(Start{Mode: "incremental"})
+	if h, warned := r.hookFound(t); h == nil || !warned {
+		t.Fatalf("no hook: %+v, warned of: %v", h, warned)
+	}
+	if err := r.e.Register(t.Context(), Instance{ID: r.id, Name: "Acme", OrgURL: r.org.URL(), Token: r.org.Token(), HookSecrets: []string{}}); err != nil {
+		t.Fatal(err)
+	}
+	r.restart()
+	if h, warned := r.hookFound(t); h != nil || warned {
+		t.Errorf("after its secrets were removed: %+v, warned of: %v", h, warned)
+	}
+}
+
 func TestHooksThatCannotBeReadAreUnknown(t *testing.T) {
 	r := hookRig(t, oktasim.Config{HookRights: oktasim.HooksDenied})
 	if run := r.reconcile(); run.State != RunSucceeded {

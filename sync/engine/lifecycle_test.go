@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -330,4 +331,41 @@ func TestOrgThatDoesNotAnswerIsAProblemUntilItDoes(t *testing.T) {
 	eventually(t, "the problem shows", time.Minute, func() bool { return problem() != "" })
 	sim.Fail(nil)
 	eventually(t, "the problem is over", time.Minute, func() bool { return problem() == "" })
+}
+
+// A deletion that broke off after its first step is finished by the next.
+func TestDeletionThatBrokeOffIsFinished(t *testing.T) {
+	server, err := statetest.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Stop)
+	opts, err := redis.ParseURL(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rdb := redis.NewClient(opts)
+	defer rdb.Close()
+	e, err := New(t.Context(), Config{RedisURL: server.URL, SecretKey: make([]byte, 32), AllowInsecure: true, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	for _, id := range []string{"gone", "kept"} {
+		if err := e.Register(t.Context(), Instance{ID: id, Name: id, OrgURL: "http://127.0.0.1:1", Token: "token"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := rdb.Del(t.Context(), "oktasync:{gone}:instance").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Delete(t.Context(), "gone"); !errors.Is(err, ErrUnknownInstance) {
+		t.Errorf("deleted again: %v", err)
+	}
+	if left := rdb.Keys(t.Context(), "oktasync:{gone}:*").Val(); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+	if ids := rdb.SMembers(t.Context(), "oktasync:instances").Val(); !slices.Equal(ids, []string{"kept"}) {
+		t.Errorf("instances: %v", ids)
+	}
 }

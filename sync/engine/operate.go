@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/oktasync/oktasync/state"
@@ -21,6 +22,7 @@ var (
 	ErrUnknownLetter = errors.New("no such dead letter")
 	ErrNothingHeld   = errors.New("the run holds nothing to approve")
 	ErrRunOver       = errors.New("the run is over")
+	ErrHolding       = errors.New("runs hold what awaits approval")
 	ErrFull          = errors.New("the store is nearly full")
 )
 
@@ -156,6 +158,11 @@ func (e *Engine) Delete(ctx context.Context, instance string) error {
 			}
 		}
 	}
+	if unknown != nil { // what a deletion that broke off may have left
+		if err := e.store.Org(instance).Purge(ctx); err != nil {
+			return unavailable(err)
+		}
+	}
 	e.notify()
 	if err := e.forget(ctx, instance); err != nil {
 		return err
@@ -168,10 +175,19 @@ func (e *Engine) Delete(ctx context.Context, instance string) error {
 
 // ForgetHistory drops what is kept of the past: the changes, with the objects as
 // they were, and the dead letters. The graph stays as it is; sinks get a snapshot
-// of it, and readers of the changes start anew.
+// of it, and readers of the changes start anew. What a run holds is of the past,
+// too: it has to be decided on before.
 func (e *Engine) ForgetHistory(ctx context.Context, instance string) error {
 	if _, err := e.store.Org(instance).Instance(ctx); err != nil {
 		return unknownInstance(instance, err)
+	}
+	holding, err := e.store.Org(instance).Holding(ctx)
+	if err != nil {
+		return unavailable(err)
+	}
+	if len(holding) > 0 {
+		slices.Sort(holding)
+		return fmt.Errorf("%w: %s", ErrHolding, strings.Join(holding, ", "))
 	}
 	return unavailable(e.store.Org(instance).ForgetHistory(ctx))
 }

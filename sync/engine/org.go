@@ -201,7 +201,11 @@ func (o *org) prepare() error {
 	}
 	account := o.convert.Account(nil)
 	account.Version = record.AsRead(1) // any reading is newer
-	_, err = o.merge(o.ctx, batch{observations: []record.Observation{account}, cause: record.Cause{Source: record.FromReconcile, ID: "instance/" + o.id}})
+	var stale []state.Cell
+	if !o.hooked { // what was found of a hook that is not to be any more
+		stale = []state.Cell{{Hash: "facts", Field: "hook"}}
+	}
+	_, err = o.merge(o.ctx, batch{Batch: state.Batch{Delete: stale}, observations: []record.Observation{account}, cause: record.Cause{Source: record.FromReconcile, ID: "instance/" + o.id}})
 	if err != nil {
 		return err
 	}
