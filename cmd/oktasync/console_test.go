@@ -4,7 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -62,7 +66,7 @@ func TestConsoleInABrowser(t *testing.T) {
 	base := startServe(t, org, token)
 	sender := org.NewSender(oktasim.Hook{URL: base + "/hooks/okta/default", Secret: browserHookSecret}, oktasim.Faults{})
 	t.Cleanup(sender.Stop)
-	b := startBrowser(t, base)
+	b := startBrowser(t, base, "401 /admin/session", "400 /v1/instances/default/query")
 
 	// Sign in, with a wrong token first.
 	b.do(chromedp.Navigate(base + "/admin"))
@@ -232,6 +236,244 @@ func TestConsoleInABrowser(t *testing.T) {
 	b.until("the same view", `document.querySelector('h1').textContent === 'Dead letters of default' && document.querySelector('tbody')`)
 }
 
+// Answers that are late, or that are refusals: the page loses nothing of what it
+// shows, and says what went wrong.
+func TestConsoleInABrowserWhereAnswersAreLateOrRefused(t *testing.T) {
+	t.Chdir(t.TempDir())
+	org := oktasim.New(t, oktasim.Config{Seed: 7, Users: 150, Groups: 1, Apps: 1, GroupSize: 2, AppUsers: 2})
+	app := org.AppIDs("")[0]
+	const members = 105 // more than are listed at once
+	users := org.UserIDs("ACTIVE")[:members]
+	var groups []string
+	for _, name := range []string{"Bees", "Wasps", "Hornets"} {
+		group, _, err := org.ImportGroup(app, name, users...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		groups = append(groups, group)
+	}
+	const token = "admin-token-of-the-browser-test"
+	line := newLine(t, startServe(t, org, token))
+	b := startBrowser(t, line.url, "401 /admin/session", "429 /admin/session", "503 /admin/session", "422 /v1/instances/default/query")
+	b.do(chromedp.Navigate(line.url + "/admin"))
+	b.until("the form", `document.activeElement.id === 'token'`)
+	b.fill("#token", token)
+	b.press("Sign in")
+	b.until("the instance to be whole", `document.querySelector('article.card .pill.ok')?.textContent === 'whole'`)
+
+	// Three groups lose all their members: what is held is a scope of each.
+	for _, group := range groups {
+		for _, user := range users {
+			if _, err := org.ImportRemoval(group, user); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	b.open("#/instances/default")
+	b.press("Resync …")
+	b.press("Start")
+	b.until("the first of what is held", fmt.Sprintf(`document.querySelectorAll('section tbody tr').length === %d &&
+		document.querySelector('section').textContent.includes('Shown: %d of %d')`, members, members, 3*members))
+	b.until("the last look at the run", `document.querySelector('.pill.warn')?.textContent === 'held'`)
+	b.press("Approve …")
+	b.until("how many were not looked at", fmt.Sprintf(`document.querySelector('dialog[open]').textContent.includes('%d of them are not in the list')`, 2*members))
+	b.look("approve-unseen")
+	b.press("Back")
+	run := evaluate[string](b, `location.hash.split('/').at(-1)`)
+	heldPath := "/admin/runs/" + run + "/held"
+	b.refused = append(b.refused, "503 "+heldPath)
+
+	// A part is late, and the button is pressed again meanwhile.
+	asked, late := line.hold(heldPath)
+	b.press("Show more")
+	<-asked
+	b.until("the button to wait", `[...document.querySelectorAll('button')].find((e) => e.textContent === 'Show more').ariaDisabled === 'true'`)
+	b.press("Show more")
+	late()
+	b.until("the second part", fmt.Sprintf(`document.querySelector('section').textContent.includes('Shown: %d of')`, 2*members))
+	// The next one is refused at first.
+	line.refuse(heldPath, http.StatusServiceUnavailable, "the store is away")
+	b.press("Show more")
+	b.until("the refusal", seen("cannot be listed: the store is away"))
+	line.pass()
+	b.press("Try again")
+	b.until("all of it", fmt.Sprintf(`document.querySelector('section').textContent.includes('Shown: %d of %d')`, 3*members, 3*members))
+	for _, group := range groups {
+		if n := evaluate[int](b, fmt.Sprintf(`document.querySelectorAll('section tbody a[href$="/%s"]').length`, group)); n != members {
+			t.Errorf("of group %s %d members of %d are listed", group, n, members)
+		}
+	}
+	if evaluate[bool](b, seen("cannot be listed")) {
+		t.Error("a refusal is shown that is mended")
+	}
+	b.press("Approve …")
+	b.until("the question", `document.querySelector('dialog[open]')`)
+	if evaluate[bool](b, `document.querySelector('dialog[open]').textContent.includes('not in the list')`) {
+		t.Error("approval says that some were not listed")
+	}
+	b.press("Approve")
+	b.until("the approval in words", seen("Approved."))
+	b.until("the approval", `document.querySelector('.pills .pill.ok')?.textContent === 'succeeded'`)
+
+	// A question about the neighbourhood is refused; the next is answered; from one
+	// that is not answered yet the operator goes away.
+	const query = "/v1/instances/default/query"
+	b.open("#/instances/default/objects/" + app)
+	b.until("the neighbourhood", `document.querySelector('.picture canvas')`)
+	line.refuse(query, http.StatusUnprocessableEntity, "the query takes longer than 10s")
+	b.press("Show")
+	b.until("the refusal", seen("the query takes longer than 10s"))
+	line.pass()
+	b.press("Show")
+	b.until("the neighbourhood again", `document.querySelector('.picture canvas')`)
+	asked, late = line.hold(query)
+	b.press("Show")
+	<-asked
+	b.link("Overview")
+	b.until("the overview", `document.body.textContent.includes('Records present')`)
+	late()
+
+	// What came of an order is there to be seen.
+	b.press("Snapshot …")
+	b.press("Order it")
+	b.until("the order in words", seen("The snapshot is ordered."))
+	line.refuse("/admin/session", http.StatusServiceUnavailable, "Redis is away")
+	b.press("Sign out")
+	b.until("the refusal", seen("You are still signed in: Redis is away"))
+	b.look("sign-out-refused")
+
+	// A thousand instances, as the one would be shown under a thousand names.
+	line.answer("/admin/instances", manyOf(b, 1000))
+	b.link("oktasync")
+	b.until("the first of them", `document.querySelectorAll('article.card').length === 60 && document.body.textContent.includes('60 shown of 1,000')`)
+	b.fill("#sought", "ORG-0777")
+	b.until("the one that is sought", `document.querySelectorAll('article.card').length === 1 && document.querySelector('article.card').textContent.includes('org-0777')`)
+	b.look("instances-many")
+	line.pass()
+
+	// Too many guesses: how long to wait is said once.
+	b.press("Sign out")
+	b.until("the form", `document.querySelector('#token')`)
+	evaluate[bool](b, `(async () => {
+		const guess = () => fetch('/admin/session', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: '{"token":"guess"}' });
+		for (let i = 0; i < 25 && (await guess()).status !== 429; i++);
+		return true;
+	})()`)
+	b.fill("#token", "guess")
+	b.press("Sign in")
+	b.until("how long to wait", `document.querySelector('[role=alert]')?.textContent.match(/try again in/gi).length === 1`)
+	for _, c := range b.complaints() {
+		t.Error(c)
+	}
+}
+
+// seen is met when a note with the text can be seen.
+func seen(text string) string {
+	return fmt.Sprintf(`[...document.querySelectorAll('.note')].some((e) => e.textContent.includes(%q) && e.checkVisibility())`, text)
+}
+
+// manyOf is what the list of instances would be, were there n like the one there is.
+func manyOf(b *browser, n int) string {
+	b.t.Helper()
+	return evaluate[string](b, fmt.Sprintf(`(async () => {
+		const { instances: [one] } = await (await fetch('/admin/instances?fields=summary')).json();
+		return JSON.stringify({ instances: Array.from({ length: %d }, (_, i) => ({ ...one, id: 'org-' + String(i).padStart(4, '0') })) });
+	})()`, n))
+}
+
+// line leads from the browser to serve, and does what lines and proxies do: it
+// holds calls back, and gives answers of its own.
+type line struct {
+	url string
+
+	mu    sync.Mutex
+	fault func(w http.ResponseWriter, r *http.Request) bool // true: it has answered
+}
+
+func newLine(t *testing.T, to string) *line {
+	t.Helper()
+	target, err := url.Parse(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(target)
+			r.Out.Host = r.In.Host
+		},
+		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) },
+	}
+	l := &line{}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		l.mu.Lock()
+		fault := l.fault
+		l.mu.Unlock()
+		if fault == nil || !fault(w, r) {
+			proxy.ServeHTTP(w, r)
+		}
+	}))
+	t.Cleanup(server.Close)
+	t.Cleanup(server.CloseClientConnections)
+	l.url = server.URL
+	return l
+}
+
+func (l *line) set(fault func(http.ResponseWriter, *http.Request) bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.fault = fault
+}
+
+// pass lets all calls through again.
+func (l *line) pass() { l.set(nil) }
+
+// hold keeps calls of a path back until the returned function is called. The
+// channel tells of the first one.
+func (l *line) hold(path string) (<-chan struct{}, func()) {
+	asked, released := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	l.set(func(_ http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path != path {
+			return false
+		}
+		once.Do(func() { close(asked) })
+		select {
+		case <-released:
+		case <-r.Context().Done():
+		}
+		return false
+	})
+	return asked, func() {
+		l.pass()
+		close(released)
+	}
+}
+
+// refuse answers the calls of a path with an error.
+func (l *line) refuse(path string, status int, detail string) {
+	l.set(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path != path {
+			return false
+		}
+		w.Header().Set("Content-Type", "application/problem+json")
+		w.WriteHeader(status)
+		fmt.Fprintf(w, `{"status":%d,"detail":%q}`, status, detail)
+		return true
+	})
+}
+
+// answer answers the calls of a path with a text.
+func (l *line) answer(path, text string) {
+	l.set(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path != path {
+			return false
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, text)
+		return true
+	})
+}
+
 const browserHookSecret = "hook-secret-of-the-browser-test"
 
 var listening = regexp.MustCompile(`msg=listening address=(\S+)`)
@@ -296,11 +538,15 @@ type browser struct {
 	axe      string // the source of axe-core
 	pictures string // where they are kept
 
+	// What the test has the page be refused, as status and path: Chromium tells
+	// each refusal as an error.
+	refused []string
+
 	mu  sync.Mutex
 	bad []string
 }
 
-func startBrowser(t *testing.T, base string) *browser {
+func startBrowser(t *testing.T, base string, refused ...string) *browser {
 	t.Helper()
 	const remedy = "run deploy/browser-setup.sh, and set OKTASYNC_AXE to what it prints"
 	path := os.Getenv("OKTASYNC_AXE")
@@ -311,7 +557,7 @@ func startBrowser(t *testing.T, base string) *browser {
 	if err != nil {
 		t.Fatalf("no axe-core: %v: %s", err, remedy)
 	}
-	b := &browser{t: t, base: base, axe: string(axe), pictures: os.Getenv("OKTASYNC_ARTEFACTS")}
+	b := &browser{t: t, base: base, refused: refused, axe: string(axe), pictures: os.Getenv("OKTASYNC_ARTEFACTS")}
 	if b.pictures == "" {
 		b.pictures = t.ArtifactDir()
 	}
@@ -352,11 +598,11 @@ func (b *browser) note(event any) {
 			b.complain("console.%s: %s", e.Type, strings.Join(words, " "))
 		}
 	case *browserlog.EventEntryAdded:
-		// That calls are refused is told as an error. The test has the page make
-		// two that are: without a session, and with a wrong query.
-		refused := e.Entry.Source == browserlog.EntrySourceNetwork &&
-			(e.Entry.URL == b.base+"/admin/session" && strings.Contains(e.Entry.Text, "401") ||
-				e.Entry.URL == b.base+"/v1/instances/default/query" && strings.Contains(e.Entry.Text, "400"))
+		refused := e.Entry.Source == browserlog.EntrySourceNetwork && slices.ContainsFunc(b.refused, func(call string) bool {
+			status, path, _ := strings.Cut(call, " ")
+			url, _, _ := strings.Cut(e.Entry.URL, "?")
+			return url == b.base+path && strings.Contains(e.Entry.Text, status)
+		})
 		if !refused && (e.Entry.Level == browserlog.EntryLevelError || e.Entry.Level == browserlog.EntryLevelWarning) {
 			b.complain("%s %s: %s (%s)", e.Entry.Source, e.Entry.Level, e.Entry.Text, e.Entry.URL)
 		}

@@ -3,10 +3,9 @@
 
 // Problem is what the service, or the way to it, says against a call.
 export class Problem extends Error {
-  constructor(status, detail, retryAfter) {
+  constructor(status, detail) {
     super(detail);
     this.status = status;
-    this.retryAfter = retryAfter;
   }
 }
 
@@ -40,8 +39,7 @@ export async function call(method, path, body, signal) {
   if (answer.ok) return answer.status === 204 ? null : answer.json();
   const problem = await answer.json().catch(() => ({}));
   if (answer.status === 401 && path !== '/admin/session') signedOut();
-  throw new Problem(answer.status, problem.detail ?? problem.title ?? `the service answered ${answer.status}`,
-    Number(answer.headers.get('Retry-After')) || 0);
+  throw new Problem(answer.status, problem.detail ?? problem.title ?? `the service answered ${answer.status}`);
 }
 
 export const get = (path, signal) => call('GET', path, undefined, signal);

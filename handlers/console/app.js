@@ -2,8 +2,8 @@
 // is a function that fills main, and ends its work when its signal does.
 
 import { call, get, whenSignedOut } from './api.js';
-import { el, note, patch, say } from './dom.js';
-import { clock, span } from './format.js';
+import { el, note, patch } from './dom.js';
+import { clock } from './format.js';
 import { changes } from './changes.js';
 import { deadLetters } from './letters.js';
 import { instance, instances } from './instances.js';
@@ -76,8 +76,7 @@ function signIn(message) {
       await call('POST', '/admin/session', { token: token.value });
       if (!signal.aborted) await start();
     } catch (err) {
-      const wrong = err.status === 401 ? 'That is not the admin token.' : err.message;
-      patch(problem, note('bad', wrong, err.status === 429 && err.retryAfter > 0 ? ` Try again in ${span(err.retryAfter)}.` : ''));
+      patch(problem, note('bad', err.status === 401 ? 'That is not the admin token.' : err.message));
     } finally {
       token.value = '';
       button.disabled = false;
@@ -93,12 +92,16 @@ function signIn(message) {
   token.focus();
 }
 
+let refusal = null; // of a sign-out; it leaves with the view above which it stands
+
 async function signOut() {
+  refusal?.remove();
   try {
     await call('DELETE', '/admin/session');
   } catch (err) {
     if (err.status !== 401) {
-      say(`Not signed out: ${err.message}`);
+      refusal = note('bad', `You are still signed in: ${err.message}`);
+      main.prepend(refusal);
       return;
     }
   }

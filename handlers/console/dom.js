@@ -66,6 +66,12 @@ export function say(text) {
   document.getElementById('said').textContent = text;
 }
 
+// tell shows in a place what came of an order, and reads it out.
+export function tell(place, text) {
+  patch(place, note('info', text));
+  say(text);
+}
+
 // table makes a table that scrolls by itself where it is too wide, with the
 // keyboard, too. A cell is what el takes as a child; a row may bring its key.
 export function table(caption, heads, rows, empty) {

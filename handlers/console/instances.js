@@ -1,32 +1,79 @@
 // The instances: all of them beside each other, and one with all that is known.
 
-import { every, get, instancePath, post } from './api.js';
-import { ask, bar, el, facts, note, patch, pill, say, table } from './dom.js';
+import { every, get, instancePath, now, post } from './api.js';
+import { ask, bar, el, facts, note, patch, pill, table, tell } from './dom.js';
 import { ago, age, many, number, percent, runState, sinkState, span, time, took, working } from './format.js';
 import { progress } from './run.js';
 
 const refreshEvery = 3000;
 
+// Of more instances than these, the list is a long answer: it is asked for less often.
+const manyInstances = 50;
+const refreshManyEvery = 15_000;
+
+// So many are shown at once, and as many more each time somebody asks.
+const someCards = 60;
+
+// From so many on they can be filtered.
+const worthAFilter = 5;
+
 // From how many seconds on the System Log counts as left behind.
 const logIsOld = 300;
 
+// What was looked for: who comes back from an instance finds it again.
+const sought = { text: '', troubled: false };
+
 export async function instances(main, signal) {
-  const content = el('div');
-  main.append(el('h1', null, 'Instances'), content);
+  let all = [];
+  let most = someCards;
+  const trouble = el('div');
+  const cards = el('div', { class: 'cards' });
+  const below = el('div', { class: 'buttons' });
+  const count = el('span', { role: 'status', class: 'quiet' });
+  const text = el('input', { id: 'sought', type: 'search', autocomplete: 'off', spellcheck: 'false', maxlength: '200', oninput: () => seek({ text: text.value }) });
+  const troubled = el('input', { type: 'checkbox', onchange: () => seek({ troubled: troubled.checked }) });
+  text.value = sought.text;
+  troubled.checked = sought.troubled;
+  const filter = el('form', { class: 'filter', role: 'search', hidden: true, onsubmit: (event) => event.preventDefault() },
+    el('label', { for: 'sought' }, 'Name or id contains'), text,
+    el('label', { class: 'check' }, troubled, 'Only those that need a look'), count);
+  main.append(el('h1', null, 'Instances'), trouble, filter, cards, below);
+
+  function seek(change) {
+    Object.assign(sought, change);
+    most = someCards;
+    draw();
+  }
+  function draw() {
+    const words = sought.text.trim().toLowerCase();
+    const found = all.filter((status) => [status.id, status.name, status.oktaOrgUrl].some((name) => name.toLowerCase().includes(words)) &&
+      !(sought.troubled && isCalm(status)));
+    patch(cards, found.slice(0, most).map(card));
+    patch(count, `${number(Math.min(most, found.length))} shown of ${number(found.length)}${found.length < all.length ? ` found among ${number(all.length)}` : ''}`);
+    patch(below, found.length > most ? el('button', { type: 'button', onclick: () => {
+      most += someCards;
+      draw();
+    } }, 'Show more') : null);
+  }
+
   await every(signal, async () => {
     try {
-      const [{ instances: all }, health] = await Promise.all([
-        get('/admin/instances', signal),
+      const [answer, health] = await Promise.all([
+        get('/admin/instances?fields=summary', signal),
         get('/healthz', signal).catch(() => ({})), // the instances tell enough without it
       ]);
-      patch(content,
+      all = answer.instances;
+      filter.hidden = all.length < worthAFilter && sought.text === '' && !sought.troubled;
+      patch(trouble,
         (health.warnings ?? []).map((warning) => note('warn', warning)),
-        all.length === 0 ? note('info', 'No instance is registered yet. An instance event does that: POST /v1/instance-events.') : null,
-        el('div', { class: 'cards' }, all.map(card)));
+        all.length === 0 ? note('info', 'No instance is registered yet. An instance event does that: POST /v1/instance-events.') : null);
     } catch (err) {
-      if (!signal.aborted) patch(content, note('bad', err.message));
+      if (signal.aborted) return refreshEvery;
+      patch(trouble, note('bad', err.message));
+      all = []; // what it was before may be wrong by now
     }
-    return refreshEvery;
+    draw();
+    return all.length > manyInstances ? refreshManyEvery : refreshEvery;
   });
 }
 
@@ -35,7 +82,7 @@ const home = (id) => `#/instances/${encodeURIComponent(id)}`;
 function card(status) {
   return el('article', { class: 'card', 'data-key': status.id },
     el('h2', null, el('a', { href: home(status.id) }, status.name || status.id)),
-    el('p', { class: 'quiet' }, `${status.id} · ${host(status.oktaOrgUrl)}`),
+    el('p', { class: 'quiet' }, el('bdi', null, status.id), ` · ${host(status.oktaOrgUrl)}`),
     el('p', { class: 'pills' }, pills(status)),
     problems(status),
     facts(summary(status)));
@@ -63,6 +110,10 @@ function problems(status) {
   ];
 }
 
+// isCalm tells that an instance works, and waits for nobody.
+const isCalm = (status) => status.whole && status.owner && !status.paused && !(status.held > 0) && !(status.deadLetters > 0) &&
+  problems(status).flat().every((problem) => problem === null);
+
 function summary(status) {
   const covered = coverage(status);
   const run = status.lastRun;
@@ -75,14 +126,19 @@ function summary(status) {
     ['Sinks', Object.entries(status.sinks ?? {}).map(([name, sink]) => sinkLine(name, sink))],
     ['Event hook', hook(status.hook)],
     ['Drift', drift(status.drift)],
-    ['Rate limit, tightest', tightest(status.rateLimits)],
-    ['Held', status.held > 0 && run?.state === 'held' ? el('a', { href: runLink(run) }, many(status.held, 'object')) : number(status.held)],
+    ['Rate limit, tightest', tightest(status.rateLimits), atRest(status)],
+    ['Held', status.held > 0 ? [many(status.held, 'object'), holders(status)] : number(status.held)],
     ['Dead letters', status.deadLetters > 0 ? el('a', { href: `${home(status.id)}/dead-letters` }, number(status.deadLetters)) : '0'],
     ['Last run', run ? [runState(run.state), ' ', el('a', { href: runLink(run) }, run.mode), ' ', ago(run.endedAt ?? run.startedAt)] : 'none yet'],
   ];
 }
 
 export const runLink = (run) => `#/runs/${encodeURIComponent(run.id)}`;
+
+// holders lead to the runs that hold something: the last run may be none of them.
+function holders(status) {
+  return (status.holding ?? []).map((id) => el('a', { class: 'line', href: runLink({ id }) }, id));
+}
 
 function freshness(status) {
   const at = status.log.readUpTo;
@@ -113,10 +169,13 @@ const sinkLine = (name, sink) => el('span', { class: 'line' }, sinkState(sink.st
 
 function hook(h) {
   if (!h?.checkedAt || h.unknown) return h?.unknown ? `unknown: ${h.unknown}` : 'unknown';
-  if (!h.status) return [pill('bad', 'none found'), ' checked ', ago(h.checkedAt)];
-  const good = h.status === 'ACTIVE' && h.verificationStatus === 'VERIFIED' && !(h.missing?.length > 0);
-  return [pill(good ? 'ok' : 'warn', [h.status, h.verificationStatus].filter(Boolean).join(', ').toLowerCase()),
-    h.missing?.length > 0 ? ` lacks ${many(h.missing.length, 'type')}` : '', ' checked ', ago(h.checkedAt)];
+  const line = (text) => el('span', { class: 'line' }, text);
+  return [
+    h.status ? pill(h.problem ? 'warn' : 'ok', [h.status, h.verificationStatus].filter(Boolean).join(', ').toLowerCase()) : pill('bad', 'none found'),
+    ' checked ', ago(h.checkedAt),
+    h.missing?.length > 0 ? line(`not subscribed to ${many(h.missing.length, 'type')}${h.problem ? '' : ', which this org need not offer'}`) : null,
+    h.filtered ? line('a filter keeps some events from it: they come by the log') : null,
+  ];
 }
 
 function drift(d) {
@@ -124,8 +183,20 @@ function drift(d) {
   return [d.total > 0 ? pill('warn', many(d.total, 'record')) : pill('ok', 'none'), ' verified ', ago(d.at)];
 }
 
-// A limit is told as Okta's answers do: what is used of it, by whomever.
-const used = (limit) => (limit.limit > 0 && limit.remaining != null ? limit.limit - limit.remaining : null);
+// A limit is told as Okta's answers do: what is used of it, by whomever. Once its
+// window is over, all of it is free again.
+const used = (limit) => {
+  if (!(limit.limit > 0) || limit.remaining == null) return null;
+  return isOver(limit) ? 0 : limit.limit - limit.remaining;
+};
+
+const isOver = (limit) => !limit.resetAt || Date.parse(limit.resetAt) < now();
+
+// atRest says why no answer of Okta tells anything new.
+function atRest(status) {
+  const why = status.paused ? 'paused' : status.owner ? null : 'nobody works for it';
+  return why && el('span', { class: 'line' }, `${why}: Okta is not asked`);
+}
 
 function tightest(limits) {
   const known = (limits ?? []).filter((limit) => used(limit) != null);
@@ -151,9 +222,9 @@ export function tabs(id, current) {
 // instance shows all of one instance, and takes orders for it.
 export async function instance(main, signal, id) {
   const orders = el('div', { class: 'buttons' });
-  const failed = el('div');
+  const outcome = el('div'); // of the last order
   const content = el('div');
-  main.append(el('h1', null, id), tabs(id, 'Overview'), orders, failed, content);
+  main.append(el('h1', null, id), tabs(id, 'Overview'), orders, outcome, content);
   const path = instancePath(id);
 
   const draw = async () => {
@@ -171,13 +242,13 @@ export async function instance(main, signal, id) {
     }
     return refreshEvery;
   };
-  // An order that is refused says so beside the buttons until the next one.
+  // What came of an order stands beside the buttons until the next one.
   const act = async (order) => {
-    patch(failed);
+    patch(outcome);
     try {
       await order();
     } catch (err) {
-      if (!signal.aborted) patch(failed, note('bad', err.message));
+      if (!signal.aborted) patch(outcome, note('bad', err.message));
     }
     if (!signal.aborted) await draw();
   };
@@ -206,12 +277,12 @@ export async function instance(main, signal, id) {
       el('p', null, 'Events are still accepted and kept, but not applied. Nothing is read from Okta until somebody resumes.') });
     if (!sure) return;
     await post(`${path}/pause`);
-    say(`${id} is paused`);
+    tell(outcome, `${id} is paused.`);
   }
 
   async function resume() {
     await post(`${path}/resume`);
-    say(`${id} is resumed`);
+    tell(outcome, `${id} is resumed.`);
   }
 
   async function snapshot(status) {
@@ -223,7 +294,7 @@ export async function instance(main, signal, id) {
     ] });
     if (!fields) return;
     await post(`${path}/snapshot`, fields);
-    say('The snapshot is ordered');
+    tell(outcome, 'The snapshot is ordered.');
   }
 
   await every(signal, draw);
@@ -232,11 +303,11 @@ export async function instance(main, signal, id) {
 function details(status, runs) {
   const run = status.lastRun;
   return [
-    el('p', { class: 'quiet', 'data-key': 'host' }, `${status.name} · ${host(status.oktaOrgUrl)}`),
+    el('p', { class: 'quiet', 'data-key': 'host' }, el('bdi', null, status.name), ` · ${host(status.oktaOrgUrl)}`),
     el('p', { class: 'pills', 'data-key': 'pills' }, pills(status)),
     el('div', { 'data-key': 'problems' }, problems(status)),
     working(run) ? section('now', 'The run at work', progress(run), el('p', null, el('a', { href: runLink(run) }, 'All of this run'))) : null,
-    run?.state === 'held' ? note('warn', `A run holds ${many(run.held?.total, 'object')}: `, el('a', { href: runLink(run) }, 'look at them and decide'), '.') : null,
+    status.held > 0 ? note('warn', `${many(status.held, 'object')} ${status.held === 1 ? 'is' : 'are'} held. Look at what each run holds, and decide:`, holders(status)) : null,
     section('state', 'State', facts([
       ...summary(status),
       ['Works for it', status.owner || 'nobody'],
@@ -250,9 +321,9 @@ function details(status, runs) {
     section('sinks', 'Sinks', table('Sinks', ['Sink', 'State', 'Lag', 'Delivered', 'Changes', 'Snapshots', 'Failures'],
       Object.entries(status.sinks ?? {}).map(([name, sink]) => [name, sinkState(sink.state), span(sink.lagSeconds), ago(sink.deliveredAt),
         number(sink.changes), number(sink.snapshots), number(sink.failures)]), 'No sink is configured.')),
-    section('limits', 'Rate limits', table('Rate limits', ['Bucket', 'Used', 'Our share', 'Calls', 'Window ends'],
+    section('limits', 'Rate limits', el('p', null, atRest(status)), table('Rate limits', ['Bucket', 'Used', 'Our share', 'Calls', 'Window ends'],
       (status.rateLimits ?? []).map((limit) => [limit.bucket, limitLine(limit, false),
-        limit.share == null ? 'unknown' : percent(limit.share, 1), number(limit.calls), limit.resetAt ? time(limit.resetAt) : 'unknown']),
+        limit.share == null ? 'unknown' : percent(limit.share, 1), number(limit.calls), isOver(limit) ? 'it is over' : time(limit.resetAt)]),
       'Unknown: no answer of Okta has told them yet.')),
     section('drift', 'Drift', status.drift
       ? [el('p', null, 'What the last verify found that events had missed: ', drift(status.drift),

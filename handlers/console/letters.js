@@ -1,7 +1,7 @@
 // Dead letters: events that could not be understood.
 
 import { get, instancePath, post } from './api.js';
-import { ask, el, note, patch, say, table } from './dom.js';
+import { ask, el, note, patch, table, tell } from './dom.js';
 import { many, number, time } from './format.js';
 import { tabs } from './instances.js';
 
@@ -46,9 +46,7 @@ export async function deadLetters(main, signal, id) {
 
   async function replay(ids) {
     const { replayed, failed: still } = await post(`${path}/replay`, ids ? { ids } : {});
-    const result = `${many(replayed, 'event')} went back to the inbox, ${number(still)} still cannot be understood.`;
-    patch(failed, note('info', result));
-    say(result);
+    tell(failed, `${many(replayed, 'event')} went back to the inbox, ${number(still)} still cannot be understood.`);
     event.hidden = true;
     patch(event);
     await load();

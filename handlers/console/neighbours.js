@@ -29,7 +29,7 @@ export async function neighbourhood(main, signal, id, key) {
   const center = found[0].entity;
   const type = center._type[0];
   title.replaceChildren(nameOf(center));
-  document.title = `${nameOf(center)} · ${id} · oktasync`;
+  document.title = `\u2068${nameOf(center)}\u2069 · ${id} · oktasync`; // isolated: a name may turn the direction
   content.append(
     el('p', { class: 'quiet' }, `${type} `, el('code', null, key)),
     properties(found[0].properties));
@@ -41,12 +41,21 @@ export async function neighbourhood(main, signal, id, key) {
 
   let round = 0;
   async function draw(text) {
-    const mine = ++round;
-    const part = await around(ask, center, type, text);
-    if (signal.aborted || mine !== round) return;
-    place.replaceChildren(...part.notes.map((words) => note('warn', words)));
-    await picture(place, signal, id, { nodes: [...part.nodes.values()], edges: part.edges, center: key, label: `Neighbourhood of ${nameOf(center)}` });
-    place.append(inWords(id, part, center));
+    const mine = ++round; // an answer that comes after the next question is not shown
+    place.setAttribute('aria-busy', 'true');
+    try {
+      const part = await around(ask, center, type, text);
+      if (signal.aborted || mine !== round) return;
+      const shown = el('div', null, part.notes.map((words) => note('warn', words)));
+      place.replaceChildren(shown);
+      await picture(shown, signal, id, { nodes: [...part.nodes.values()], edges: part.edges, center: key, label: `Neighbourhood of ${nameOf(center)}` });
+      shown.append(inWords(id, part, center));
+    } catch (err) {
+      if (signal.aborted || mine !== round) return;
+      place.replaceChildren(note('bad', `The neighbourhood cannot be shown: ${err.message}`));
+    } finally {
+      if (mine === round) place.removeAttribute('aria-busy');
+    }
   }
   await draw('');
 }

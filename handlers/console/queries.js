@@ -118,7 +118,7 @@ function tabulate(id, a) {
 function link(id, e) {
   const meta = e.entity ?? e.relationship;
   const name = String(meta.displayName ?? e.id);
-  return e.entity ? el('a', { href: objectLink(id, e.id) }, name) : el('span', null, `${name} `, el('code', null, e.id));
+  return e.entity ? el('a', { href: objectLink(id, e.id) }, name) : el('span', null, el('bdi', null, name), ' ', el('code', null, e.id));
 }
 
 export function properties(all) {
