@@ -485,20 +485,29 @@ func (o *org) settle(ctx context.Context, run Run) (bool, error) {
 		if err != nil {
 			return unavailable(err)
 		}
+		var dropped []state.Cell // what is no drift nobody need decide on
 		for i, id := range ids {
 			if still[i] == "" {
 				continue
 			}
-			if h := part[id]; !parts[i].Present && h.Present && o.hidden(ctx, id) {
-				continue // it would wait for its ends
-			} else if o.onlySilent(id, parts[i], h) {
-				drift.Silent++
-				continue
+			h := part[id]
+			waits := !parts[i].Present && h.Present && o.hidden(ctx, id) // for its ends
+			silent := !waits && o.onlySilent(id, parts[i], h)
+			if waits || silent {
+				dropped = append(dropped, state.Cell{Hash: "held:" + run.ID, Field: id})
+			} else {
+				drift.Kinds[h.Kind]++
+				drift.Total++
 			}
-			drift.Kinds[part[id].Kind]++
-			drift.Total++
+			if silent {
+				drift.Silent++
+			}
 		}
-		return nil
+		if len(dropped) == 0 {
+			return nil
+		}
+		_, err = o.merge(ctx, batch{Batch: state.Batch{Delete: dropped}, judgement: again})
+		return err
 	})
 	if err != nil {
 		return false, err
