@@ -607,4 +607,5 @@ func (h *history) end() {
 	if diff := cmp.Diff(got, r.replayed()); diff != "" && h.truncated == 0 {
 		t.Fatalf("-graph +graph by its changes:\n%.3000s", diff)
 	}
+	heldCounted(t, h.e, h.id)
 }

@@ -187,6 +187,7 @@ func (r *rig) run(start Start) Run {
 	if run, err = r.e.RunByID(ctx, run.ID); err != nil {
 		r.Fatal(err)
 	}
+	heldCounted(r.tb, r.e, r.id)
 	return run
 }
 
@@ -266,6 +267,7 @@ func (r *rig) inStep() {
 	if diff := cmp.Diff(got, r.replayed()); diff != "" {
 		r.Fatalf("-graph +graph by its changes:\n%s", diff)
 	}
+	heldCounted(r.tb, r.e, r.id)
 }
 
 var silent = regexp.MustCompile(`"lastMembershipUpdated(On)?":\d+,?`)
