@@ -76,7 +76,8 @@ func Open(ctx context.Context, target string, log *slog.Logger) (*DB, error) {
 		if err := makeFile(path); err != nil {
 			return nil, err
 		}
-		params := url.Values{"_pragma": {"synchronous(NORMAL)", "cache_size(-16000)", "journal_size_limit(67108864)"}, "_txlock": {"immediate"}}
+		// What is deleted is overwritten: the file keeps nothing of who is gone.
+		params := url.Values{"_pragma": {"secure_delete(1)", "synchronous(NORMAL)", "cache_size(-16000)", "journal_size_limit(67108864)"}, "_txlock": {"immediate"}}
 		if db.write, err = openSQLite(path, params); err != nil {
 			return nil, err
 		}

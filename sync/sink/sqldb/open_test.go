@@ -1,14 +1,18 @@
 package sqldb_test
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/oktasync/oktasync/sync/graph"
 	"github.com/oktasync/oktasync/sync/sink"
 	"github.com/oktasync/oktasync/sync/sink/sqldb"
 	"github.com/oktasync/oktasync/sync/sink/sqldb/sqldbtest"
@@ -225,5 +229,39 @@ func TestWhatNoRetryCuresIsPermanent(t *testing.T) {
 		if err := again.Apply(t.Context(), acme, sink.Batch{Position: "2"}); err == nil || !isPermanent(err) {
 			t.Errorf("read only: %v", err)
 		}
+	}
+}
+
+// A file that is copied, or thrown away, tells nothing of who was deleted from it.
+func TestFileForgetsWhoWasDeleted(t *testing.T) {
+	target := sqldbtest.SQLite(t)
+	path := strings.TrimPrefix(target, "sql:")
+	db := open(t, target)
+	inFiles := func() bool {
+		t.Helper()
+		for _, name := range []string{path, path + "-wal"} {
+			b, err := os.ReadFile(name)
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				t.Fatal(err)
+			}
+			if bytes.Contains(b, []byte("ann.unforgotten@example.com")) {
+				return true
+			}
+		}
+		return false
+	}
+	others := make([]graph.Object, 300)
+	for i := range others {
+		others[i] = entity(fmt.Sprintf("o%d", i), graph.Properties{"login": fmt.Sprintf("other%d@example.com", i)})
+	}
+	ann := entity("a", graph.Properties{"login": "ann.unforgotten@example.com", "note": strings.Repeat("x", 6000)})
+	apply(t, db, acme, "1", create(append(others, ann)...)...)
+	if !inFiles() {
+		t.Fatal("the login is in no file")
+	}
+	apply(t, db, acme, "2", changes(graph.Delete, []graph.Object{ann})...)
+	replace(t, db, acme, snapshot("3", create(others...)))
+	if inFiles() {
+		t.Error("the login is still in a file")
 	}
 }

@@ -80,7 +80,23 @@ func (db *DB) replace(ctx context.Context, in sink.Instance, s sink.Snapshot, fo
 	if err := db.analyze(ctx, conn); err != nil && ctx.Err() == nil {
 		db.log.Warn("the statistics of the database were not renewed: queries may be slow", "err", err)
 	}
+	db.checkpoint(ctx, conn)
 	return nil
+}
+
+// checkpoint brings all that was written into SQLite's file itself, and empties the
+// log beside it, which still knows what was deleted. A reader may be in the way:
+// then the next one does it.
+func (db *DB) checkpoint(ctx context.Context, on interface {
+	QueryRowContext(context.Context, string, ...any) *sql.Row
+}) {
+	if db.postgres {
+		return
+	}
+	var busy, pages, moved int
+	if err := on.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &pages, &moved); err != nil && ctx.Err() == nil {
+		db.log.Warn("SQLite's log was not emptied", "err", err)
+	}
 }
 
 // stage reads a snapshot into temporary tables of the connection. They take
