@@ -307,3 +307,11 @@ func TestErrorsNobodyForesawTellNothing(t *testing.T) {
 		t.Errorf("got %+v", p)
 	}
 }
+
+// Okta repeats a delivery after a 503, and the operator is told what to do.
+func TestInstanceSealedWithAnotherKeyIsA503(t *testing.T) {
+	p := problemOf(fmt.Errorf("read the hook secrets: %w", engine.ErrSealed))
+	if p.Status != http.StatusServiceUnavailable || !strings.Contains(p.Detail, "OKTASYNC_SECRET_KEY") {
+		t.Errorf("got %+v", p)
+	}
+}

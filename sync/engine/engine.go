@@ -20,6 +20,7 @@ var (
 	ErrUnknownInstance = errors.New("no such instance")
 	ErrUnknownRun      = errors.New("no such run")
 	ErrUnavailable     = errors.New("the store does not answer")
+	ErrSealed          = errors.New("sealed with another key")
 	ErrStalePosition   = errors.New("the position is older than the kept changes")
 	ErrCursor          = errors.New("the cursor is of no answer")
 )

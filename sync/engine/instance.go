@@ -51,7 +51,7 @@ func (s sealer) seal(instance, secret string) []byte {
 func (s sealer) open(instance string, sealed []byte) (string, error) {
 	b, err := s.aead.Open(nil, nil, sealed, []byte(instance))
 	if err != nil {
-		return "", fmt.Errorf("the secrets of instance %s do not open with this OKTASYNC_SECRET_KEY: set the key they were sealed with, or send the instance event again", instance)
+		return "", fmt.Errorf("%w: the secrets of instance %s do not open with this OKTASYNC_SECRET_KEY: set the key they were sealed with, or send the instance event again", ErrSealed, instance)
 	}
 	return string(b), nil
 }
@@ -271,7 +271,7 @@ func (e *Engine) Instance(ctx context.Context, id string) (InstanceStatus, error
 // Summary leaves out what makes a list of many instances long: of the coverage it
 // keeps the sum over the types that hooks can bring, as type "*", of the rate
 // limits the one of which most is used, of the sinks' notes and the last run's
-// errors nothing.
+// errors and progress nothing.
 func (s InstanceStatus) Summary() InstanceStatus {
 	var sum Coverage
 	for _, c := range s.Coverage {
@@ -299,7 +299,7 @@ func (s InstanceStatus) Summary() InstanceStatus {
 	}
 	if s.LastRun != nil {
 		run := *s.LastRun
-		run.Errors = nil
+		run.Errors, run.Progress = nil, map[string]Progress{}
 		s.LastRun = &run
 	}
 	return s
