@@ -180,7 +180,7 @@ func TestContractOfEveryCall(t *testing.T) {
 		{"POST /admin/instances/:instance/snapshot", "", "", admin, 202, asJSON, "", shape{"": "sinks"}},
 		{"POST /admin/instances/:instance/pause", "", "", admin, 204, "", "", nil},
 		{"POST /admin/instances/:instance/resume", "", "", admin, 204, "", "", nil},
-		{"POST /admin/instances/:instance/hook-secrets", "", `{"secret":"one-more-hook-secret-of-the-tests"}`, admin, 200, asJSON, `{"secrets":2}`, nil},
+		{"POST /admin/instances/:instance/hook-secrets", "", `{"secret":"one-more-hook-secret-of-the-tests"}`, admin, 200, asJSON, `{"secrets":3}`, nil},
 		{"DELETE /admin/instances/:instance/hook-secrets/old", "", "", admin, 204, "", "", nil},
 		{"GET /admin/instances/:instance/dead-letters", "", "", admin, 200, asJSON, "", shape{"": "deadLetters", "deadLetters[]": ofLetter}},
 		{"GET /admin/instances/:instance/dead-letters/:letter", "/admin/instances/acme/dead-letters/" + letter, "", admin, 200, asJSON, "", shape{"": ofLetter + " event"}},
@@ -406,6 +406,7 @@ func TestRefusalsOfEveryCall(t *testing.T) {
 	refused("GET", of+"/dead-letters/1-1", "", http.StatusNotFound, "no such dead letter")
 	refused("POST", "/admin/runs/"+run+"/cancel", "", http.StatusConflict, "over")
 	refused("POST", "/admin/runs/"+run+"/approve", "", http.StatusConflict, "holds nothing")
+	refused("DELETE", of+"/hook-secrets/old", `{"secret":"not-the-newest-of-the-tests"}`, http.StatusConflict, "newest")
 	refused("GET", "/admin/runs/"+run+"/held?after=x", "", http.StatusBadRequest, "after")
 	refused("POST", of+"/snapshot", `{"sink":"nobody"}`, http.StatusBadRequest, "sink")
 	refused("POST", of+"/resync", `{"mode":"half"}`, http.StatusBadRequest, "full, sweep, incremental, verify")

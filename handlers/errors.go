@@ -154,6 +154,13 @@ func problemOf(err error) problem {
 	case errors.Is(err, engine.ErrNothingHeld):
 		return problem{Status: http.StatusConflict,
 			Detail: "the run holds nothing, or has not ended: only one in the state held can be approved"}
+	case errors.Is(err, engine.ErrManySecrets):
+		return problem{Status: http.StatusConflict, Detail: engine.ErrManySecrets.Error() + ", any of which Okta may send. End the rotation that broke off, " +
+			"by the same oktasync hook register --rotate, and then --finish it; or send the instance event with the one that Okta sends as hookSecrets"}
+	case errors.Is(err, engine.ErrNotNewest):
+		return problem{Status: http.StatusConflict, Detail: engine.ErrNotNewest.Error() + ": Okta may have got another one since, and nothing was dropped. " +
+			"End the rotation that broke off, by the same oktasync hook register --rotate, and --finish it with its file; " +
+			"or, if Okta surely sends this secret, make it the newest: POST /admin/instances/{id}/hook-secrets"}
 	case errors.Is(err, engine.ErrHolding):
 		return problem{Status: http.StatusConflict,
 			Detail: "what runs hold knows the past, too: approve or cancel them first; GET /admin/instances/{id}/runs lists those in the state held"}
@@ -161,6 +168,9 @@ func problemOf(err error) problem {
 		return problem{Status: http.StatusGone,
 			Detail: "the changes after this position are no longer kept: open the stream again without a position, " +
 				"then read /v1/instances/{id}/graph in full, then apply what the stream brings"}
+	case errors.Is(err, engine.ErrSealed):
+		return problem{Status: http.StatusServiceUnavailable, Detail: "what is kept of this instance was sealed with another OKTASYNC_SECRET_KEY: " +
+			"start the service with that one, or send the instance event again, with hookSecrets"}
 	case errors.Is(err, errStopping):
 		return problem{Status: http.StatusServiceUnavailable, Detail: errStopping.Error()}
 	case errors.Is(err, engine.ErrFull):

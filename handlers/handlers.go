@@ -107,7 +107,7 @@ func New(eng *engine.Engine, cfg Config) *echo.Echo {
 	e.POST("/admin/instances/:instance/forget-history", a.order("forget-history", eng.ForgetHistory), admin)
 	e.DELETE("/admin/instances/:instance", a.order("delete", eng.Delete), admin)
 	e.POST("/admin/instances/:instance/hook-secrets", a.addHookSecret, admin)
-	e.DELETE("/admin/instances/:instance/hook-secrets/old", a.order("drop the old hook secrets", eng.DropOldHookSecrets), admin)
+	e.DELETE("/admin/instances/:instance/hook-secrets/old", a.dropHookSecrets, admin)
 	e.GET("/admin/instances/:instance/dead-letters", a.deadLetters, admin)
 	e.GET("/admin/instances/:instance/dead-letters/:letter", a.deadLetter, admin)
 	e.POST("/admin/instances/:instance/dead-letters/replay", a.replay, admin)

@@ -13,7 +13,7 @@ type hookSecretRequest struct {
 }
 
 // addHookSecret makes one more secret valid for the deliveries of an instance, so
-// that Okta can be given it. The newest of the earlier ones stays valid.
+// that Okta can be given it. Those before it stay valid.
 func (a *api) addHookSecret(c echo.Context) error {
 	if a.stopping() {
 		return errStopping
@@ -35,4 +35,30 @@ func (a *api) addHookSecret(c echo.Context) error {
 	}
 	a.Log.Info("an operator gave an order", "order", "add a hook secret", "instance", id)
 	return c.JSON(http.StatusOK, map[string]int{"secrets": n})
+}
+
+// dropHookSecrets leaves only the newest secret of an instance valid; with a body,
+// only if that is the secret in it.
+func (a *api) dropHookSecrets(c echo.Context) error {
+	id, err := instanceParam(c)
+	if err != nil {
+		return err
+	}
+	if c.Request().ContentLength == 0 {
+		err = a.engine.DropOldHookSecrets(c.Request().Context(), id)
+	} else {
+		var req hookSecretRequest
+		if err := decode(c, &req, strict); err != nil {
+			return err
+		}
+		if err := invalid(check(&req)); err != nil {
+			return err
+		}
+		err = a.engine.DropHookSecretsBefore(c.Request().Context(), id, req.Secret)
+	}
+	if err != nil {
+		return fmt.Errorf("drop the old hook secrets of %s: %w", id, err)
+	}
+	a.Log.Info("an operator gave an order", "order", "drop the old hook secrets", "instance", id)
+	return c.NoContent(http.StatusNoContent)
 }

@@ -25,19 +25,30 @@ func (s *service) taken(instance, secret string) bool {
 	return false
 }
 
-func TestNewHookSecretIsValidBesideTheNewestOldOne(t *testing.T) {
+func TestNewHookSecretIsValidBesideTheOldOnes(t *testing.T) {
 	s := setup(t, "")
 	const path, third = "/admin/instances/acme/hook-secrets", "the-third-hook-secret-of-the-tests"
 	for range 2 { // the same again changes nothing
-		if got := s.post(path, `{"secret":"`+third+`"}`, adminToken); got.status != http.StatusOK || strings.TrimSpace(got.body) != `{"secrets":2}` {
+		if got := s.post(path, `{"secret":"`+third+`"}`, adminToken); got.status != http.StatusOK || strings.TrimSpace(got.body) != `{"secrets":3}` {
 			t.Fatalf("got %d %s", got.status, got.body)
 		}
 	}
-	if s.taken("acme", hookSecret) || !s.taken("acme", newSecret) || !s.taken("acme", third) {
-		t.Error("after a third secret the second and the third must be valid, and no other")
+	if !s.taken("acme", hookSecret) || !s.taken("acme", newSecret) || !s.taken("acme", third) {
+		t.Error("after a third secret all three must be valid: Okta may send any")
 	}
-	for range 2 {
-		if got := s.call("DELETE", path+"/old", nil, "Authorization", "Bearer "+adminToken); got.status != http.StatusNoContent || got.body != "" {
+	drop := func(body string) answer {
+		t.Helper()
+		return s.call("DELETE", path+"/old", strings.NewReader(body), "Authorization", "Bearer "+adminToken, "Content-Type", "application/json")
+	}
+	for body, status := range map[string]int{`{"secret":"` + newSecret + `"}`: http.StatusConflict, `{"secret":"a-secret-that-nobody-has"}`: http.StatusConflict,
+		`{"secret":""}`: http.StatusBadRequest, `{}`: http.StatusBadRequest, ` `: http.StatusBadRequest} {
+		wantProblem(t, drop(body), status)
+	}
+	if !s.taken("acme", hookSecret) || !s.taken("acme", newSecret) {
+		t.Error("a refused order dropped a secret")
+	}
+	for _, body := range []string{`{"secret":"` + third + `"}`, ""} {
+		if got := drop(body); got.status != http.StatusNoContent || got.body != "" {
 			t.Errorf("got %d %s", got.status, got.body)
 		}
 	}
@@ -46,6 +57,18 @@ func TestNewHookSecretIsValidBesideTheNewestOldOne(t *testing.T) {
 	}
 	if strings.Contains(s.log.String(), third) {
 		t.Error("the log tells the secret")
+	}
+}
+
+func TestNoSecretMakesRoomForAnother(t *testing.T) {
+	s := setup(t, "")
+	const path = "/admin/instances/acme/hook-secrets"
+	s.post(path, `{"secret":"the-third-hook-secret"}`, adminToken)
+	s.post(path, `{"secret":"the-fourth-hook-secret"}`, adminToken)
+	got := s.post(path, `{"secret":"the-fifth-hook-secret"}`, adminToken)
+	wantProblem(t, got, http.StatusConflict)
+	if !strings.Contains(got.body, "--finish") || !s.taken("acme", hookSecret) || s.taken("acme", "the-fifth-hook-secret") {
+		t.Errorf("%s", got.body)
 	}
 }
 

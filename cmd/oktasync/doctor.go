@@ -121,6 +121,8 @@ type doctor struct {
 	world world
 	tls   trust
 	r     report
+
+	hookSeen bool // in Okta, just now
 }
 
 // Run looks, and tells what it found.

@@ -28,9 +28,13 @@ func (o *orgCheck) eventHook(ctx context.Context) {
 	}
 	o.r.ok("rights.event-hooks", "The event hooks can be read.")
 	h := engine.JudgeHooks(hooks, o.Instance)
+	o.hookSeen = true
 	if h.Problem != "" {
 		f := finding{"hook.state", levelError, sentence(shown(h.Problem)), onlyByLog, "do what it says, or the same in the Admin Console; " +
 			"if the instance has another id than " + o.Instance + ", name it with --instance"}
+		if h.ID == "" && o.URL == "" { // the hook comes after the service, and doctor before both
+			f.Level, f.Todo = levelWarning, "once the service runs, "+f.Todo
+		}
 		if len(h.Missing) > 0 {
 			f.What += " Missing: " + some(h.Missing) + "."
 			f.Why += "; a type that your org does not offer cannot be had"

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/oktasync/oktasync/state"
 	"github.com/oktasync/oktasync/sync/okta"
 )
 
@@ -24,8 +25,11 @@ const (
 	edgeBytes   = 250
 	objectBytes = 2500
 	factorBytes = 1500
-	// changesBytes is what the changes take that are kept for readers.
-	changesBytes = 100 << 20
+	// changeBytes is what a change takes that is kept for readers, as measured at
+	// as many as are kept.
+	changeBytes = 600
+	// emptyBytes is what Redis takes with nothing in it.
+	emptyBytes = 1 << 20
 )
 
 // readCost is what a full read of an org will cost, as far as a glance tells.
@@ -43,7 +47,9 @@ type readCost struct {
 	Seconds           int64 `json:"seconds"`
 	FactorCalls       int   `json:"callsWithFactors"`
 	FactorSeconds     int64 `json:"secondsWithFactors"`
-	RedisBytes        int64 `json:"redisBytes"` // with factors, and changes kept for readers
+	Latency           int64 `json:"millisecondsACall"` // of the calls of this look
+	RedisBytes        int64 `json:"redisBytes"`        // with factors, after the first full read
+	RedisBytesAtMost  int64 `json:"redisBytesAtMost"`  // with as many changes as are kept for readers
 	membersPages      int
 	everyone          int // its usersCount
 	listedUsers       int // of the first page
@@ -54,6 +60,7 @@ type readCost struct {
 	appUsers          sampled
 	appGroups         sampled
 	listedWithFactors int
+	atOnce            int // calls
 }
 
 // addGroup counts a group, and returns how many members are to be read.
@@ -109,7 +116,7 @@ func (o *orgCheck) estimate() {
 		o.r.skip("limits.full-read", "What a full read will cost is not known.", "users and groups cannot be read", "mend the rights above, and run doctor again")
 		return
 	}
-	f.calculate(o.client.RateLimits())
+	f.calculate(o.client.RateLimits(), o.pace())
 	o.r.FullRead = f
 
 	about := "about "
@@ -124,8 +131,19 @@ func (o *orgCheck) estimate() {
 	o.r.ok("limits.how", "%s", f.how())
 }
 
+// pace is how fast calls are answered, limits aside.
+type pace struct {
+	each   time.Duration // until an answer is there
+	atOnce int
+}
+
+// pace is that of the calls of this look, which were made one after the other.
+func (o *orgCheck) pace() pace {
+	return pace{time.Since(o.begun) / time.Duration(max(o.client.Stats().Calls-o.before, 1)), o.MaxInFlight}
+}
+
 // calculate finds out the calls, the time and the memory.
-func (f *readCost) calculate(buckets []okta.RateLimit) {
+func (f *readCost) calculate(buckets []okta.RateLimit, p pace) {
 	f.fill()
 	calls := map[string]int{
 		"users":          pages(f.Users, usersPage),
@@ -139,12 +157,21 @@ func (f *readCost) calculate(buckets []okta.RateLimit) {
 	for _, n := range calls {
 		f.Calls += n
 	}
-	f.Seconds = seconds(buckets, calls)
+	f.Latency, f.atOnce = p.each.Milliseconds(), p.atOnce
+	f.Seconds = max(seconds(buckets, calls), p.seconds(f.Calls))
 	calls["users/*/factors"] = f.WithFactors
 	f.FactorCalls = f.Calls + f.WithFactors
-	f.FactorSeconds = seconds(buckets, calls)
-	f.RedisBytes = changesBytes + edgeBytes*int64(f.Memberships+f.AppUsers+f.AppGroups) +
-		objectBytes*int64(f.Users+f.Groups+f.Applications) + factorBytes*int64(f.WithFactors)
+	f.FactorSeconds = max(seconds(buckets, calls), p.seconds(f.FactorCalls))
+	edges, objects, factors := int64(f.Memberships+f.AppUsers+f.AppGroups), int64(f.Users+f.Groups+f.Applications), int64(f.WithFactors)
+	records := emptyBytes + edgeBytes*edges + objectBytes*objects + factorBytes*factors
+	// The first full read makes a change of each.
+	f.RedisBytes = records + changeBytes*min(edges+objects+factors, state.KeepChanges)
+	f.RedisBytesAtMost = records + changeBytes*state.KeepChanges
+}
+
+// seconds is how long calls take that wait for answers alone.
+func (p pace) seconds(calls int) int64 {
+	return int64(time.Duration(calls) * p.each / time.Duration(max(p.atOnce, 1)) / time.Second)
 }
 
 // fill makes numbers of the whole org from what was looked at.
@@ -194,7 +221,9 @@ func (f *readCost) how() string {
 	if f.appUsers.more || f.appGroups.more {
 		say("of large applications only the first pages are counted")
 	}
-	return "How that was found: " + strings.Join(parts, "; ") + ". The time is what rate limits allow; endpoints that may share a limit are taken to share it. It is longer while others call much."
+	return "How that was found: " + strings.Join(parts, "; ") + ". The time is what rate limits allow, or what so many calls take at " +
+		fmt.Sprintf("%d ms each, as they did now, and %d at once, whichever is longer", f.Latency, f.atOnce) +
+		"; endpoints that may share a limit are taken to share it. It is longer while others call much."
 }
 
 // seconds is how long calls take by what rate limits allow: as many as fit go at once
@@ -215,10 +244,10 @@ func seconds(buckets []okta.RateLimit, calls map[string]int) int64 {
 	return int64(most / time.Second)
 }
 
-// lasting tells a time by rate limits.
+// lasting tells about how long that is.
 func lasting(seconds int64) string {
-	if seconds == 0 {
+	if seconds < 60 {
 		return "less than a minute"
 	}
-	return "some " + (time.Duration(seconds) * time.Second).String()
+	return "some " + count(int((seconds+59)/60), "minute", "minutes")
 }

@@ -40,7 +40,7 @@ func (d *doctor) checkOrg(ctx context.Context) {
 	}
 	defer client.Close()
 	if d.reach(ctx, client) {
-		o := &orgCheck{doctor: d, client: client}
+		o := &orgCheck{doctor: d, client: client, begun: time.Now(), before: client.Stats().Calls}
 		o.run(ctx)
 	}
 	d.r.Calls = client.Stats().Calls
@@ -80,6 +80,9 @@ type orgCheck struct {
 	user  string   // one to look at
 	group string   // likewise, with few members
 	apps  []string // some, evenly taken
+
+	begun  time.Time // the calls of this look
+	before int64     // calls before it
 }
 
 // endpoint is a list that the service reads.

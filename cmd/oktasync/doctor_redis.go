@@ -131,15 +131,17 @@ func (d *doctor) redisRoom(health state.Health) {
 		d.r.skip("redis.room", fmt.Sprintf("Redis uses %s; whether the org fits in is not checked.", megabytes(health.Used)), "how large the org is was not found out", "set OKTA_CLIENT_ORGURL and OKTA_CLIENT_TOKEN, and run doctor again")
 		return
 	}
-	need, most, whose := d.r.FullRead.RedisBytes, health.Most, "maxmemory"
+	need, most, whose := d.r.FullRead.RedisBytesAtMost, health.Most, "maxmemory"
+	org := fmt.Sprintf("This org needs about %s after its first full read, and up to %s as changes are kept for readers, the last %d of them.",
+		megabytes(d.r.FullRead.RedisBytes), megabytes(need), state.KeepChanges)
 	if most == 0 {
 		most, whose = health.Machine, "the machine's memory"
 	}
-	what := fmt.Sprintf("Redis uses %s of %s (%s). For this org it will need about %s in all, the changes that are kept for readers included.", megabytes(health.Used), megabytes(most), whose, megabytes(need))
+	what := fmt.Sprintf("Redis uses %s of %s (%s). %s", megabytes(health.Used), megabytes(most), whose, org)
 	// What is used may be this org already, or another: both are looked at.
 	switch {
 	case most == 0:
-		d.r.ok("redis.room", "Redis uses %s, without a limit. For this org it will need about %s in all.", megabytes(health.Used), megabytes(need))
+		d.r.ok("redis.room", "Redis uses %s, without a limit. %s", megabytes(health.Used), org)
 	case need > most*9/10:
 		d.r.add(finding{"redis.room", levelError, what, "from 90 % on event hooks are answered with 503", "give Redis more memory"})
 	case need+health.Used > most*9/10:

@@ -14,6 +14,7 @@ import (
 	"net/http/httptrace"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -252,14 +253,26 @@ func (d *doctor) checkService(ctx context.Context) {
 		d.unreachable("service.health", "its state is not known", err)
 	case a.status != http.StatusOK || json.Unmarshal(a.body, &health) != nil:
 		d.r.skip("service.health", fmt.Sprintf(hidden, "/healthz", a.status), "a proxy does not pass it on", inside)
+	case len(health.Warnings) > 0 && len(d.current(health.Warnings)) == 0:
+		d.r.ok("service.health", "The service warns of nothing but the event hook, by its last look; what is said above was seen just now.")
 	case len(health.Warnings) == 0:
 		d.r.ok("service.health", "The service has no warnings.")
 	default:
-		for i, w := range health.Warnings[:min(len(health.Warnings), 20)] {
+		warnings := d.current(health.Warnings)
+		for i, w := range warnings[:min(len(warnings), 20)] {
 			d.r.add(finding{fmt.Sprintf("service.health%d", i+1), levelWarning, sentence(shown(w)), "the service itself warns of it, in /healthz", "do what the warning says"})
 		}
 	}
 	d.checkInstance(ctx, c)
+}
+
+// current leaves out what the service warns of the event hook by its last look, if
+// doctor has just looked itself.
+func (d *doctor) current(warnings []string) []string {
+	if !d.hookSeen {
+		return warnings
+	}
+	return slices.DeleteFunc(slices.Clone(warnings), func(w string) bool { return w == engine.HookWarning(d.Instance) })
 }
 
 // detail is what the service says of an error.

@@ -130,8 +130,8 @@ type hookRegisterCmd struct {
 	Rotate     bool   `help:"Give Okta a new secret: first the service, then Okta, and both secrets are valid meanwhile."`
 	SecretFile string `placeholder:"FILE" help:"With --rotate: where the new secret is written, readable by its owner alone; FILE.unfinished until Okta has it, so that a rotation that broke off goes on. With --finish: the same file."`
 	Finish     bool   `help:"Some minutes after a rotation: the service takes the new secret alone from now on."`
-	Service    string `env:"OKTASYNC_URL" default:"http://127.0.0.1:8080" placeholder:"URL" help:"With --rotate and --finish: where the service answers operators."`
-	AdminToken Secret `env:"OKTASYNC_ADMIN_TOKEN" placeholder:"TOKEN" help:"With --rotate and --finish: bearer token of operators."`
+	Service    string `env:"OKTASYNC_URL" default:"http://127.0.0.1:8080" placeholder:"URL" help:"Where the service answers operators: with --rotate and --finish, and to see that the instance is of this org."`
+	AdminToken Secret `env:"OKTASYNC_ADMIN_TOKEN" placeholder:"TOKEN" help:"Bearer token of operators: required with --rotate and --finish."`
 }
 
 // registering is a register at work.
@@ -156,6 +156,9 @@ func (cmd *hookRegisterCmd) Run(ctx context.Context, w world) error {
 	}
 	defer admin.Close()
 	r := &registering{hookRegisterCmd: cmd, w: w, okta: admin, secret: cmd.HookSecret, held: "OKTASYNC_HOOK_SECRET"}
+	if err := r.sameOrg(ctx); err != nil {
+		return err
+	}
 	hooks, err := admin.List(ctx)
 	if okta.IsForbidden(err) {
 		return r.byHand(okta.EventHook{}, err)
@@ -190,6 +193,9 @@ func (cmd *hookRegisterCmd) Run(ctx context.Context, w world) error {
 	if err != nil {
 		return err
 	}
+	if at := strings.TrimRight(hook.URI, "/"); at != r.URL {
+		return r.keptAddress(ctx, hook)
+	}
 	if err := r.switchOn(ctx, hook, seen); err != nil {
 		return err
 	}
@@ -204,9 +210,9 @@ func (cmd *hookRegisterCmd) Run(ctx context.Context, w world) error {
 			return fmt.Errorf("the rotation is done, but the file of the secret does not get its name: %w", err)
 		}
 		r.say(`Okta sends the new secret from now on. It is in %s. The service takes the old one too, for what is still under way.
-  In some minutes: oktasync hook register --finish --secret-file %[1]s, so that the old one is not valid any more.
+  In some minutes: oktasync hook register --instance %[2]s --finish --secret-file %[1]s, so that the old one is not valid any more.
   Before the service starts again, or your scheduler sends an instance event with hookSecrets: put the new one there,
-  as OKTASYNC_HOOK_SECRET of the instance default, or leave hookSecrets out of the event.`, cmd.SecretFile)
+  as OKTASYNC_HOOK_SECRET of the instance default, or leave hookSecrets out of the event.`, cmd.SecretFile, cmd.Instance)
 	}
 	return nil
 }
@@ -219,20 +225,22 @@ func (cmd *hookRegisterCmd) check() error {
 	case cmd.Rotate && cmd.Finish:
 		return errors.New("--finish comes some minutes after --rotate, by a call of its own")
 	case cmd.URL == "" && !cmd.Finish:
-		return errors.New("--url is missing: the public https address of the service")
+		return errors.New("--url is missing: the public https address of the service, as --url https://oktasync.example.com")
 	case cmd.Rotate && cmd.SecretFile == "":
 		return errors.New("--rotate needs --secret-file: the new secret is shown nowhere else")
 	case cmd.Finish && cmd.SecretFile == "":
-		return errors.New("--finish needs the --secret-file of the rotation: it tells that Okta has the new secret")
+		return errors.New("--finish needs the --secret-file of the rotation: it holds the secret that stays valid")
 	case !cmd.Rotate && !cmd.Finish && cmd.SecretFile != "":
 		return errors.New("--secret-file goes with --rotate and --finish")
+	}
+	if _, err := serviceURL(cmd.Service); err != nil && cmd.AdminToken != "" {
+		return err
 	}
 	if cmd.Rotate || cmd.Finish {
 		if cmd.AdminToken == "" {
 			return errors.New("OKTASYNC_ADMIN_TOKEN is not set: the service has to be told of the secret")
 		}
-		_, err := serviceURL(cmd.Service)
-		return err
+		return nil
 	}
 	return goodSecret(cmd.HookSecret.Reveal(), "OKTASYNC_HOOK_SECRET")
 }
@@ -279,10 +287,10 @@ func (r *registering) newSecret(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := r.tellService(ctx, http.MethodPost, "hook-secrets", body); err != nil {
+	if _, err := r.tellService(ctx, http.MethodPost, "hook-secrets", body); err != nil {
 		return fmt.Errorf("the service did not take the new secret, and Okta was not told of it: %w", err)
 	}
-	r.say("The service takes the new secret, and the one before it.")
+	r.say("The service takes the new secret, and those before it.")
 	return nil
 }
 
@@ -315,17 +323,26 @@ func writeSecret(path, secret string) (err error) {
 	return err
 }
 
-// tellService makes a call to the part of the service that is for operators.
-func (r *registering) tellService(ctx context.Context, method, what string, body []byte) error {
+// refusedError is an answer of the service to an operator.
+type refusedError struct {
+	status int
+	said   string
+}
+
+func (e *refusedError) Error() string { return e.said }
+
+// tellService makes a call to the part of the service that is for operators, about
+// the instance, and returns its answer.
+func (r *registering) tellService(ctx context.Context, method, what string, body []byte) ([]byte, error) {
 	u, err := serviceURL(r.Service)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, u.JoinPath("admin/instances", r.Instance, what).String(), bytes.NewReader(body))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	req.Header.Set("Authorization", "Bearer "+r.AdminToken.Reveal())
 	req.Header.Set("Content-Type", "application/json")
@@ -333,16 +350,56 @@ func (r *registering) tellService(ctx context.Context, method, what string, body
 	defer done()
 	resp, err := client.Do(req)
 	if err != nil {
-		return fmt.Errorf("%w: is --service the address at which it answers?", err)
+		return nil, fmt.Errorf("%w: is --service the address at which it answers?", err)
 	}
 	defer resp.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if resp.StatusCode/100 == 2 {
-		return nil
+		return b, err
 	}
 	var p struct{ Detail string }
-	b, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<16))
 	_ = json.Unmarshal(b, &p) // else the status says it
-	return fmt.Errorf("it answered %s %.300q", resp.Status, p.Detail)
+	return nil, &refusedError{resp.StatusCode, fmt.Sprintf("it answered %s %.600q", resp.Status, p.Detail)}
+}
+
+// sameOrg tells which org and which instance come together, and refuses two that
+// do not belong to each other: the secret alone would not tell, if both orgs have
+// the same.
+func (r *registering) sameOrg(ctx context.Context) error {
+	org, err := okta.ParseOrgURL(r.OrgURL, r.AllowInsecureOrgs)
+	if err != nil {
+		return err
+	}
+	at := ""
+	if r.URL != "" {
+		at = ", at " + r.URL
+	}
+	r.say("The event hook of the org %s is to bring its events to the instance %s%s.", org, r.Instance, at)
+	if r.AdminToken == "" {
+		return nil
+	}
+	var in engine.InstanceStatus
+	b, err := r.tellService(ctx, http.MethodGet, "", nil)
+	if err == nil {
+		err = json.Unmarshal(b, &in)
+	}
+	var refused *refusedError
+	if errors.As(err, &refused) && refused.status == http.StatusNotFound {
+		return fmt.Errorf("the service at %s knows no instance %s: send its instance event first, or name another with --instance: %w", r.Service, r.Instance, err)
+	}
+	if err != nil || in.ID != r.Instance {
+		if err == nil {
+			err = errors.New("it does not answer as oktasync does")
+		}
+		r.say("Warning: whether the instance is of that org could not be seen at %s: %v", r.Service, err)
+		return nil
+	}
+	its, err := okta.ParseOrgURL(in.OrgURL, r.AllowInsecureOrgs)
+	if err != nil || its != org {
+		return fmt.Errorf("the instance %s is of the org %s, and OKTA_CLIENT_ORGURL is %s, whose events would get into the wrong graph: nothing was changed. "+
+			"Name the instance of this org with --instance, or set OKTA_CLIENT_ORGURL and OKTA_CLIENT_TOKEN to those of that org", r.Instance, in.OrgURL, org)
+	}
+	return nil
 }
 
 // plainClient follows no redirect: a secret goes to no other address.
@@ -351,15 +408,14 @@ func plainClient() (*http.Client, func()) {
 	return &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}, t.CloseIdleConnections
 }
 
-// tryDelivery delivers nothing to the hook's address, with the secret, as Okta
-// does. So Okta is never told of a secret that would be refused. It returns what
-// was seen, since the address may be out of reach from here.
-func (r *registering) tryDelivery(ctx context.Context) (seen string, err error) {
+// deliverNothing delivers nothing to the hook's address, with the secret, as Okta
+// does, and returns the status of the answer, in number and in words.
+func (r *registering) deliverNothing(ctx context.Context) (int, string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.URL, strings.NewReader(`{"eventId":"oktasync-hook-register","data":{"events":[]}}`))
 	if err != nil {
-		return "", err
+		return 0, "", err
 	}
 	req.Header.Set("Authorization", r.secret.Reveal())
 	req.Header.Set("Content-Type", "application/json")
@@ -367,11 +423,36 @@ func (r *registering) tryDelivery(ctx context.Context) (seen string, err error) 
 	defer done()
 	resp, err := client.Do(req)
 	if err != nil {
-		r.say("Warning: whether the service takes this secret could not be tried from here: %v", errors.Unwrap(err))
-		return "it could not be reached", nil
+		return 0, "", err
 	}
 	defer resp.Body.Close()
-	switch resp.StatusCode {
+	return resp.StatusCode, resp.Status, nil
+}
+
+// proveSecret fails unless who answers at the hook's address takes the secret.
+func (r *registering) proveSecret(ctx context.Context) error {
+	status, text, err := r.deliverNothing(ctx)
+	switch {
+	case err != nil:
+		return fmt.Errorf("whether the secret in %s is taken at %s could not be tried: run this where that address can be reached: %w", r.SecretFile, r.URL, err)
+	case status == http.StatusUnauthorized:
+		return fmt.Errorf("%s does not take the secret in %s: is it the file of the last rotation?", r.URL, r.SecretFile)
+	case status != http.StatusNoContent && status != http.StatusOK:
+		return fmt.Errorf("%s answers %s to a delivery with the secret in %s: run doctor with --url, which tells what stands in its way", r.URL, text, r.SecretFile)
+	}
+	return nil
+}
+
+// tryDelivery tries the secret at the hook's address, so that Okta is never told of
+// one that would be refused. It returns what was seen, since the address may be out
+// of reach from here.
+func (r *registering) tryDelivery(ctx context.Context) (seen string, err error) {
+	status, text, err := r.deliverNothing(ctx)
+	if err != nil {
+		r.say("Warning: whether the service takes this secret could not be tried from here: %v", err)
+		return "it could not be reached", nil
+	}
+	switch status {
 	case http.StatusNoContent, http.StatusOK:
 	case http.StatusUnauthorized:
 		if r.Rotate {
@@ -382,9 +463,9 @@ func (r *registering) tryDelivery(ctx context.Context) (seen string, err error) 
 	case http.StatusNotFound:
 		return "", fmt.Errorf("nothing receives event hooks at %s: nothing was changed in Okta. Send the instance event of %s first, and see that a proxy lets /hooks/okta/ through as it is", r.URL, r.Instance)
 	default:
-		r.say("Warning: from here, %s answers %s to a delivery", r.URL, resp.Status)
+		r.say("Warning: from here, %s answers %s to a delivery", r.URL, text)
 	}
-	return "it answered " + resp.Status + " to a delivery", nil
+	return "it answered " + text + " to a delivery", nil
 }
 
 // create makes the hook.
@@ -394,11 +475,15 @@ func (r *registering) create(ctx context.Context) (okta.EventHook, error) {
 		if len(types) == 0 {
 			return errors.New("the org offers none of the event types that are used")
 		}
+		if err := r.makeNewest(ctx); err != nil {
+			return err
+		}
 		hook, err = r.okta.Create(ctx, r.Name, types, r.channel())
 		return err
 	})
 	if err == nil {
-		r.say("Created the event hook %q (%s) with %d event types, to %s.", hook.Name, hook.ID, len(types), r.URL)
+		r.say("Created the event hook %q (%s) with %d event types, to %s.", hook.Name, hook.ID, len(hook.Types), hook.URI)
+		r.notTaken(hook, types)
 	}
 	return hook, err
 }
@@ -414,6 +499,9 @@ func (r *registering) update(ctx context.Context, hook okta.EventHook) (okta.Eve
 		if len(types) == 0 && !set {
 			return nil
 		}
+		if err := r.makeNewest(ctx); err != nil {
+			return err
+		}
 		changed, err := r.okta.Change(ctx, hook, types, r.channel())
 		if err == nil {
 			now = changed
@@ -423,9 +511,11 @@ func (r *registering) update(ctx context.Context, hook okta.EventHook) (okta.Eve
 	if err != nil {
 		return hook, err
 	}
-	if moved {
-		r.say("The event hook %q (%s) led to %s, and leads to %s now.", hook.Name, hook.ID, hook.URI, r.URL)
+	if moved && now.URI != hook.URI {
+		r.say("The event hook %q (%s) led to %s, and leads to %s now.", hook.Name, hook.ID, hook.URI, now.URI)
 	}
+	r.notTaken(now, added)
+	added = slices.DeleteFunc(added, func(t string) bool { return !slices.Contains(now.Types, t) })
 	if len(added) > 0 {
 		r.say("Added %s to the event hook %q (%s): %s.", count(len(added), "event type", "event types"), hook.Name, hook.ID, strings.Join(added, ", "))
 	}
@@ -433,6 +523,46 @@ func (r *registering) update(ctx context.Context, hook okta.EventHook) (okta.Eve
 		r.say("The event hook %q (%s) leads to %s and has all event types that the org offers: nothing to change.", hook.Name, hook.ID, r.URL)
 	}
 	return now, nil
+}
+
+// makeNewest makes the secret that Okta is about to get the newest of the service,
+// so that the end of an earlier rotation does not drop it.
+func (r *registering) makeNewest(ctx context.Context) error {
+	if r.Rotate || r.AdminToken == "" { // a rotation has done so
+		return nil
+	}
+	body, err := json.Marshal(map[string]string{"secret": r.secret.Reveal()})
+	if err != nil {
+		return err
+	}
+	if _, err := r.tellService(ctx, http.MethodPost, "hook-secrets", body); err != nil {
+		return fmt.Errorf("the service could not be told which secret Okta is to send, and nothing was changed in Okta: set OKTASYNC_URL to where it answers operators, "+
+			"or leave OKTASYNC_ADMIN_TOKEN out if no rotation is under way: %w", err)
+	}
+	return nil
+}
+
+// notTaken tells which of the types Okta's answer does not show.
+func (r *registering) notTaken(hook okta.EventHook, types []string) {
+	left := slices.DeleteFunc(slices.Clone(types), func(t string) bool { return slices.Contains(hook.Types, t) })
+	if len(left) > 0 {
+		r.say("Warning: Okta took the change, and left out %s; what they tell comes by the System Log.", strings.Join(left, ", "))
+	}
+}
+
+// keptAddress tells that Okta took a change of the hook, but not its address. What
+// the hook did before it may go on doing: any change has to be verified anew.
+func (r *registering) keptAddress(ctx context.Context, hook okta.EventHook) error {
+	state := "active and verified"
+	if !hook.Delivers() {
+		state = "not delivering"
+		if now, err := r.okta.Verify(ctx, hook.ID); err == nil && now.Delivers() {
+			state = "active and verified again"
+		}
+	}
+	return fmt.Errorf("the event hook %q (%s) was left by Okta at the address %s, in place of %s; it is %s. "+
+		"Remove it (oktasync hook remove --instance %s --url %[3]s), and register again, which makes a new one",
+		hook.Name, hook.ID, hook.URI, r.URL, state, r.Instance)
 }
 
 func (r *registering) channel() okta.HookChannel {
@@ -548,17 +678,38 @@ func orNone(types []string) []string {
 	return types
 }
 
-// finish ends a rotation: the service drops the old secret, unless Okta may yet
-// send it.
+// finish ends a rotation: the service drops the old secrets, unless Okta may yet
+// send one. Okta shows no secret, so this rests on the file, which has its name
+// only since Okta verified the hook with the secret in it, and on the service, which
+// refuses if a later rotation has begun.
 func (r *registering) finish(ctx context.Context, hooks []okta.EventHook) error {
+	const notYet = "the old secret may still be what Okta sends: end the rotation first, by --rotate with the same --secret-file, until it says so"
 	hook, found, err := r.findAny(hooks)
 	if err != nil {
 		return err
 	}
-	if _, err := os.Lstat(r.SecretFile); err != nil || !found || !hook.Delivers() {
-		return errors.New("the old secret may still be what Okta sends: end the rotation first, by --rotate with the same --secret-file, until it says so")
+	if _, err := os.Lstat(r.unfinished()); !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("%s (%s is there)", notYet, r.unfinished())
 	}
-	if err := r.tellService(ctx, http.MethodDelete, "hook-secrets/old", nil); err != nil {
+	secret, err := fileSecret(r.SecretFile)
+	if errors.Is(err, os.ErrNotExist) || err == nil && (!found || !hook.Delivers()) {
+		return errors.New(notYet)
+	}
+	if err != nil {
+		return fmt.Errorf("--secret-file: %w", err)
+	}
+	if at := strings.TrimRight(hook.URI, "/"); !hook.IsOf(r.Instance) || r.URL != "" && r.URL != at {
+		return fmt.Errorf("the event hook %q (%s) leads to %s, which is another address: nothing was dropped", hook.Name, hook.ID, hook.URI)
+	}
+	r.URL, r.secret, r.held = hook.URI, Secret(secret), "the file "+r.SecretFile
+	if err := r.proveSecret(ctx); err != nil {
+		return fmt.Errorf("the old secret is still valid: %w", err)
+	}
+	body, err := json.Marshal(map[string]string{"secret": secret})
+	if err != nil {
+		return err
+	}
+	if _, err := r.tellService(ctx, http.MethodDelete, "hook-secrets/old", body); err != nil {
 		return fmt.Errorf("the old secret is still valid: %w", err)
 	}
 	r.say("The service takes the new secret alone. The old one must not be left in OKTASYNC_HOOK_SECRET of the service, or in an instance event.")
@@ -620,7 +771,7 @@ func (cmd *hookStatusCmd) report(hooks []okta.EventHook) hookReport {
 		r.Todo = append(r.Todo, r.Problem)
 	}
 	if cmd.URL != "" && r.ID != "" && strings.TrimRight(r.URI, "/") != cmd.URL {
-		r.Todo = append(r.Todo, "the hook leads to "+r.URI+", not to "+cmd.URL+": oktasync hook register --url "+cmd.URL)
+		r.Todo = append(r.Todo, "the hook leads to "+r.URI+", not to "+cmd.URL+": oktasync hook register --instance "+cmd.Instance+" --url "+cmd.URL)
 	}
 	for _, h := range hooks {
 		if h.ID != r.ID {

@@ -6,9 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -499,6 +502,198 @@ func TestSecretIsRotatedWithoutAGap(t *testing.T) {
 	}
 }
 
+// finish ends a rotation by a file, and tells whether that was refused. Whatever
+// it does, Okta's secret, which the org's hook sends, must stay valid.
+func (h *hooked) finish(file string) (status int, said string) {
+	h.t.Helper()
+	status, said = h.hook("register", "--finish", "--secret-file="+file)
+	sender := h.org.NewHookSender(h.only().ID, oktasim.Faults{})
+	defer sender.Stop()
+	if err := sender.Deliver(h.t.Context(), h.org.Mutate(1)); err != nil {
+		h.t.Errorf("after finish --secret-file=%s: a delivery: %v\n%s", file, err, said)
+	}
+	return status, said
+}
+
+// refusedFinish wants finish to be refused, with a reason, and nothing to be dropped.
+func (h *hooked) refusedFinish(file, why string) {
+	h.t.Helper()
+	before, err := h.engine.HookSecrets(h.t.Context(), "acme")
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	if status, said := h.finish(file); status != 1 || !strings.Contains(said, why) {
+		h.t.Errorf("finish with %s: %d, want %q\n%s", filepath.Base(file), status, why, said)
+	}
+	if after, err := h.engine.HookSecrets(h.t.Context(), "acme"); err != nil || !cmp.Equal(after, before) {
+		h.t.Errorf("finish with %s: %d secrets, before %d, %v", filepath.Base(file), len(after), len(before), err)
+	}
+}
+
+// Rotations break off, files are mixed up: the secret that Okta sends stays valid.
+func TestFinishDropsNoSecretThatOktaMaySend(t *testing.T) {
+	h := startHooked(t, oktasim.Config{})
+	h.mustRegister("Created")
+	dir := t.TempDir()
+	first, second, third := filepath.Join(dir, "1"), filepath.Join(dir, "2"), filepath.Join(dir, "3")
+	for _, text := range []string{"an-image-of-the-machine-42\n", "short\n", secretOfHook + "\n" + strings.Repeat("x", 5000)} {
+		other := filepath.Join(t.TempDir(), "other")
+		if err := os.WriteFile(other, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		h.refusedFinish(other, "other")
+	}
+	h.mustRegister("Okta sends the new secret", "--rotate", "--secret-file="+first)
+
+	// The address is wrong: Okta never learns of the second secret.
+	if status, said := h.hook("register", "--url=http://127.0.0.1:1", "--rotate", "--secret-file="+second); status != 1 {
+		t.Errorf("rotation to another address: %d\n%s", status, said)
+	}
+	h.mustRegister("leads to "+h.service, "--name=oktasync acme", "--hook-secret="+h.secretIn(first)) // which the failed rotation moved
+	h.refusedFinish(second, "end the rotation first")
+	if status, said := h.finish(first); status != 0 { // register made it the newest again
+		t.Errorf("finish: %d\n%s", status, said)
+	}
+
+	// Okta refuses a rotation, and the next one has another file.
+	h.fail(true, http.MethodPut, oktasim.Fault{Status: 500})
+	if status, said := h.register("--rotate", "--secret-file="+second); status != 1 {
+		t.Errorf("refused by Okta: %d\n%s", status, said)
+	}
+	h.refusedFinish(first, "newest")
+	if status, said := h.register("--rotate", "--secret-file="+third); status != 1 {
+		t.Errorf("refused by Okta again: %d\n%s", status, said)
+	}
+	h.fail(false, "", oktasim.Fault{})
+	for _, file := range []string{first, second, third} {
+		h.refusedFinish(file, "")
+	}
+	h.mustRegister("Okta sends the new secret", "--rotate", "--secret-file="+third)
+	if err := os.WriteFile(third+".unfinished", []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h.refusedFinish(third, "is there")
+	if err := os.Remove(third + ".unfinished"); err != nil {
+		t.Fatal(err)
+	}
+	h.refusedFinish(first, "newest")
+	if status, said := h.finish(third); status != 0 {
+		t.Errorf("finish: %d\n%s", status, said)
+	}
+	if secrets, err := h.engine.HookSecrets(t.Context(), "acme"); err != nil || !cmp.Equal(secrets, []string{h.secretIn(third)}) {
+		t.Errorf("in the end %d secrets, %v", len(secrets), err)
+	}
+}
+
+func (h *hooked) secretIn(file string) string {
+	h.t.Helper()
+	secret, err := fileSecret(file)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return secret
+}
+
+// A change of the hook gives Okta the secret of the environment, which may be that
+// of before the rotation. The end of the rotation must not drop it then.
+func TestRegisterInARotationThatHasNotEnded(t *testing.T) {
+	h := startHooked(t, oktasim.Config{})
+	h.mustRegister("Created")
+	file := filepath.Join(t.TempDir(), "secret")
+	h.mustRegister("Okta sends the new secret", "--rotate", "--secret-file="+file)
+	if err := h.org.EditEventHook(h.only().ID, func(hook map[string]any) {
+		hook["events"].(map[string]any)["items"] = convert.HookTypes()[1:]
+	}); err != nil {
+		t.Fatal(err)
+	}
+	h.mustRegister("Added 1 event type")
+	h.refusedFinish(file, "newest")
+}
+
+func TestFinishTriesTheSecretAtTheHook(t *testing.T) {
+	h := startHooked(t, oktasim.Config{})
+	h.mustRegister("Created")
+	file := filepath.Join(t.TempDir(), "secret")
+	h.mustRegister("Okta sends the new secret", "--rotate", "--secret-file="+file)
+	drops := func(r *http.Request) bool { return r.Method == http.MethodPost }
+	h.broken.Store(&drops)
+	status, said := h.hook("register", "--finish", "--secret-file="+file)
+	if secrets, err := h.engine.HookSecrets(t.Context(), "acme"); status != 1 || !strings.Contains(said, "500") || err != nil || len(secrets) != 2 {
+		t.Errorf("%d, %d secrets, %v\n%s", status, len(secrets), err, said)
+	}
+	h.broken.Store(nil)
+	if status, said := h.hook("register", "--finish", "--secret-file="+file, "--url=https://elsewhere.example.com"); status != 1 || !strings.Contains(said, "another address") {
+		t.Errorf("at another address: %d\n%s", status, said)
+	}
+}
+
+// The variables of another org, with the same secret: its events would get into the
+// graph of this one.
+func TestRegisterRefusesTheOrgOfAnotherInstance(t *testing.T) {
+	h := startHooked(t, oktasim.Config{})
+	other := oktasim.New(t, oktasim.Config{Seed: 6, Users: 3, Groups: 2, Apps: 2, PlainHooks: true})
+	t.Setenv("OKTA_CLIENT_ORGURL", other.URL())
+	t.Setenv("OKTA_CLIENT_TOKEN", other.Token())
+	for _, args := range [][]string{nil, {"--rotate", "--secret-file=" + filepath.Join(t.TempDir(), "secret")}, {"--finish", "--secret-file=x"}} {
+		status, said := h.register(args...)
+		if status != 1 || !strings.Contains(said, "wrong graph") || !strings.Contains(said, h.org.URL()) || len(other.EventHooks()) != 0 {
+			t.Errorf("%v: %d\n%s", args, status, said)
+		}
+	}
+	t.Setenv("OKTASYNC_ADMIN_TOKEN", "")
+	status, said := h.register() // it cannot know, and says what it does
+	first, _, _ := strings.Cut(said, "\n")
+	if status != 0 || !strings.Contains(first, other.URL()) || !strings.Contains(first, "instance acme") || len(other.EventHooks()) != 1 {
+		t.Errorf("%d\n%s", status, said)
+	}
+}
+
+// Some orgs may keep what a change wants to be different: Okta's own words on that
+// differ. What counts is its answer.
+func TestRegisterBelievesOktasAnswer(t *testing.T) {
+	h := startHooked(t, oktasim.Config{})
+	t.Setenv("OKTASYNC_ADMIN_TOKEN", "")
+	old := h.service + "/old/hooks/okta/acme"
+	id := h.org.AddEventHook("oktasync acme", oktasim.Hook{URL: old, Secret: secretOfHook, Types: convert.HookTypes()[1:]})
+	target, err := url.Parse(h.org.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(target)
+		if r.Out.Method != http.MethodPut {
+			return
+		}
+		body, err := io.ReadAll(r.Out.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		var hook map[string]any
+		if err := json.Unmarshal(body, &hook); err != nil {
+			t.Error(err)
+			return
+		}
+		hook["channel"].(map[string]any)["config"].(map[string]any)["uri"] = old
+		hook["events"].(map[string]any)["items"] = convert.HookTypes()[1:]
+		if body, err = json.Marshal(hook); err != nil {
+			t.Error(err)
+		}
+		r.Out.Body, r.Out.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	}}
+	keeps := httptest.NewServer(proxy)
+	t.Cleanup(keeps.Close)
+	t.Setenv("OKTA_CLIENT_ORGURL", keeps.URL)
+	status, said := h.register()
+	if status != 1 || strings.Contains(said, "now.") || !strings.Contains(said, "was left by Okta at the address "+old) || !strings.Contains(said, "oktasync hook remove --instance acme --url "+old) ||
+		!strings.Contains(said, "left out "+convert.HookTypes()[0]) {
+		t.Errorf("%d\n%s", status, said)
+	}
+	if status, said := h.hook("remove", "--yes", "--url="+old); status != 0 || len(h.org.EventHooks()) != 0 {
+		t.Errorf("what it said to do, of %s: %d\n%s", id, status, said)
+	}
+	h.mustRegister("Created")
+}
+
 // A rotation that breaks off at any step loses nothing, and the same call again
 // ends it.
 func TestBrokenRotationIsRepairedByTheSameCall(t *testing.T) {
@@ -618,8 +813,17 @@ func TestRestartKeepsTheSecretsOfARotation(t *testing.T) {
 		t.Errorf("said: %s", said)
 	}
 	// Another one may be new, or old: Okta may send either.
-	if got := restart("third-secret-of-the-hook"); !cmp.Equal(got, []string{rotated, "third-secret-of-the-hook"}) {
+	const third = "third-secret-of-the-hook"
+	if got := restart(third); !cmp.Equal(got, []string{secretOfHook, rotated, third}) {
 		t.Errorf("after a restart with another secret: %d secrets", len(got))
+	}
+	for range 2 { // the service starts, whatever rotations are left open
+		if got := restart(Secret(fmt.Sprintf("secret-number-%d-of-the-hook", len(said.String())))); len(got) != engine.MaxHookSecrets || got[0] != secretOfHook {
+			t.Errorf("after restarts with more secrets: %d secrets", len(got))
+		}
+	}
+	if !strings.Contains(said.String(), "not taken") {
+		t.Errorf("said: %s", said)
 	}
 	if !strings.Contains(said.String(), "hook-secrets/old") || strings.Contains(said.String(), "third") {
 		t.Errorf("said: %s", said)

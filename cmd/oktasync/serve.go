@@ -249,10 +249,14 @@ func (cmd *serveCmd) register(ctx context.Context, w world, eng *engine.Engine) 
 	}
 	if len(stored) > 0 && !slices.Contains(stored, cmd.HookSecret.Reveal()) {
 		// Okta may send either: what it is refused is lost.
-		if _, err := eng.AddHookSecret(ctx, defaultInstance, cmd.HookSecret.Reveal()); err != nil {
+		switch _, err := eng.AddHookSecret(ctx, defaultInstance, cmd.HookSecret.Reveal()); {
+		case errors.Is(err, engine.ErrManySecrets):
+			w.log.Warn("OKTASYNC_HOOK_SECRET is not taken: it is another one than those of rotations that have not ended; end them, by oktasync hook register --rotate and --finish", "err", err)
+		case err != nil:
 			return fmt.Errorf("add the hook secret of the instance default: %w", err)
+		default:
+			w.log.Warn("OKTASYNC_HOOK_SECRET is another one than the instance default had: it is valid now beside those; DELETE /admin/instances/default/hook-secrets/old drops the old ones")
 		}
-		w.log.Warn("OKTASYNC_HOOK_SECRET is another one than the instance default had: both are valid now; DELETE /admin/instances/default/hook-secrets/old drops the old one")
 	}
 	status, err := eng.Instance(ctx, defaultInstance)
 	if err != nil {

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"crypto/subtle"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,30 +15,53 @@ import (
 	"github.com/oktasync/oktasync/sync/okta"
 )
 
-// MaxHookSecrets is how many secrets of its event hook an instance has at most.
-const MaxHookSecrets = 2
+// MaxHookSecrets is how many secrets of its event hook an instance has at most:
+// the one that Okta sends, and those of rotations that broke off.
+const MaxHookSecrets = 4
+
+// Errors of a rotation.
+var (
+	ErrManySecrets = fmt.Errorf("the instance has %d hook secrets already", MaxHookSecrets)
+	ErrNotNewest   = errors.New("the secret is not the newest of the instance")
+)
 
 // AddHookSecret makes a secret valid for the deliveries of an instance, at once,
-// and keeps the newest of the earlier ones valid. It returns how many there are
-// now. One that is valid already becomes the newest.
+// beside all that are valid, of which Okta may send any: nobody but Okta knows
+// whether a rotation reached it. It returns how many there are now. One that is
+// valid already becomes the newest.
 func (e *Engine) AddHookSecret(ctx context.Context, instance, secret string) (int, error) {
-	return e.changeHookSecrets(ctx, instance, func(secrets []string) []string {
+	return e.changeHookSecrets(ctx, instance, func(secrets []string) ([]string, error) {
 		secrets = slices.DeleteFunc(secrets, func(s string) bool { return s == secret })
-		return append(secrets[max(0, len(secrets)-MaxHookSecrets+1):], secret)
+		if len(secrets) >= MaxHookSecrets {
+			return nil, ErrManySecrets
+		}
+		return append(secrets, secret), nil
 	})
 }
 
 // DropOldHookSecrets leaves only the newest secret of an instance valid.
 func (e *Engine) DropOldHookSecrets(ctx context.Context, instance string) error {
-	_, err := e.changeHookSecrets(ctx, instance, func(secrets []string) []string {
-		return secrets[max(0, len(secrets)-1):]
+	_, err := e.changeHookSecrets(ctx, instance, func(secrets []string) ([]string, error) {
+		return secrets[max(0, len(secrets)-1):], nil
+	})
+	return err
+}
+
+// DropHookSecretsBefore leaves only this secret of an instance valid. It must be
+// the newest: else a later rotation may have given Okta another one.
+func (e *Engine) DropHookSecretsBefore(ctx context.Context, instance, secret string) error {
+	_, err := e.changeHookSecrets(ctx, instance, func(secrets []string) ([]string, error) {
+		if n := len(secrets); n == 0 || subtle.ConstantTimeCompare([]byte(secrets[n-1]), []byte(secret)) == 0 {
+			return nil, ErrNotNewest
+		}
+		return []string{secret}, nil
 	})
 	return err
 }
 
 // changeHookSecrets changes the secrets of an instance, the newest last, and
 // nothing else of it, whatever others change meanwhile.
-func (e *Engine) changeHookSecrets(ctx context.Context, instance string, change func([]string) []string) (int, error) {
+func (e *Engine) changeHookSecrets(ctx context.Context, instance string, change func([]string) ([]string, error)) (int, error) {
 	for {
 		stored, err := e.store.Org(instance).Instance(ctx)
 		if err != nil {
@@ -47,7 +71,10 @@ func (e *Engine) changeHookSecrets(ctx context.Context, instance string, change 
 		if err != nil {
 			return 0, err
 		}
-		secrets := change(slices.Clone(in.HookSecrets))
+		secrets, err := change(slices.Clone(in.HookSecrets))
+		if err != nil {
+			return 0, err
+		}
 		if slices.Equal(secrets, in.HookSecrets) {
 			return len(secrets), nil
 		}
@@ -102,7 +129,7 @@ func JudgeHooks(hooks []okta.EventHook, instance string) HookStatus {
 			own = append(own, h)
 		}
 	}
-	remedy := "oktasync hook register --instance " + instance
+	remedy := "oktasync hook register --instance " + instance + " --url https://<where Okta reaches the service>"
 	if len(own) == 0 {
 		return HookStatus{Problem: "no event hook of the org leads to /hooks/okta/" + instance +
 			": changes come by the System Log alone, at its next poll. Make one: " + remedy}
@@ -139,6 +166,12 @@ func JudgeHooks(hooks []okta.EventHook, instance string) HookStatus {
 		s.Problem = "event hook " + best.ID + ": " + strings.Join(wrong, "; ") + ". Mend it: " + remedy
 	}
 	return s
+}
+
+// HookWarning is what the service warns of when the last look at the event hook of
+// an instance found a problem.
+func HookWarning(instance string) string {
+	return "instance " + instance + " has no event hook that brings all it should: see hook of GET /admin/instances/" + instance
 }
 
 // hookLookTime bounds the look at the event hooks: a run waits for it at its end.

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -243,10 +244,31 @@ func TestHookSecretsOfAnInstance(t *testing.T) {
 	want("added", first, "the second one")
 	add("the second one", 2)
 	want("added again", first, "the second one")
+	// Which of them Okta sends is not known: a rotation may not have reached it.
+	add("the third one", 3)
+	want("a third", first, "the second one", "the third one")
+	add("the second one", 3)
+	want("the earlier one again", first, "the third one", "the second one")
+	add("the fourth one", 4)
+	if n, err := r.e.AddHookSecret(ctx, r.id, "the fifth one"); n != 0 || !errors.Is(err, ErrManySecrets) {
+		t.Errorf("a fifth: %d, %v", n, err)
+	}
+	add("the second one", 4)
+	want("full", first, "the third one", "the fourth one", "the second one")
+	for _, other := range []string{"the fourth one", first, "unknown", ""} {
+		if err := r.e.DropHookSecretsBefore(ctx, r.id, other); !errors.Is(err, ErrNotNewest) {
+			t.Errorf("drop those before %s: %v", other, err)
+		}
+	}
+	want("refused", first, "the third one", "the fourth one", "the second one")
+	for range 2 {
+		if err := r.e.DropHookSecretsBefore(ctx, r.id, "the second one"); err != nil {
+			t.Fatal(err)
+		}
+		want("those before it dropped", "the second one")
+	}
 	add("the third one", 2)
-	want("a third", "the second one", "the third one")
 	add("the second one", 2)
-	want("the earlier one again", "the third one", "the second one")
 	if err := r.e.DropOldHookSecrets(ctx, r.id); err != nil {
 		t.Fatal(err)
 	}
@@ -299,6 +321,9 @@ func TestSecretsAndSettingsChangeSideBySide(t *testing.T) {
 		}
 		if got, err := r.e.HookSecrets(t.Context(), r.id); err != nil || got[len(got)-1] != secret {
 			t.Fatalf("%s was lost: %q, %v", secret, got, err)
+		}
+		if err := r.e.DropHookSecretsBefore(t.Context(), r.id, secret); err != nil {
+			t.Fatal(err)
 		}
 	}
 	wg.Wait()

@@ -365,7 +365,7 @@ func (e *Engine) troubled(ctx context.Context) ([]string, error) {
 			return nil, err
 		}
 		if hook != nil && hook.Problem != "" {
-			warnings = append(warnings, "instance "+id+" has no event hook that brings all it should: see hook of GET /admin/instances/"+id)
+			warnings = append(warnings, HookWarning(id))
 		}
 		sinks, err := e.sinkStatus(ctx, st)
 		if err != nil {
