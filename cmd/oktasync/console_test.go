@@ -345,7 +345,9 @@ func TestConsoleInABrowserWhereAnswersAreLateOrRefused(t *testing.T) {
 	// A thousand instances, as the one would be shown under a thousand names.
 	line.answer("/admin/instances", manyOf(b, 1000))
 	b.link("oktasync")
-	b.until("the first of them", `document.querySelectorAll('article.card').length === 60 && document.body.textContent.includes('60 shown of 1,000')`)
+	b.until("the first of them", `document.querySelectorAll('article.card').length === 60 && document.body.textContent.includes('1 to 60 of 1,000')`)
+	b.press("Next page")
+	b.until("the next of them", `document.querySelectorAll('article.card').length === 60 && document.querySelector('article.card').textContent.includes('org-0060')`)
 	b.fill("#sought", "ORG-0777")
 	b.until("the one that is sought", `document.querySelectorAll('article.card').length === 1 && document.querySelector('article.card').textContent.includes('org-0777')`)
 	b.look("instances-many")

@@ -11,7 +11,7 @@ const refreshEvery = 3000;
 const manyInstances = 50;
 const refreshManyEvery = 15_000;
 
-// So many are shown at once, and as many more each time somebody asks.
+// So many are shown at once: a page of more takes long to draw.
 const someCards = 60;
 
 // From so many on they can be filtered.
@@ -25,7 +25,7 @@ const sought = { text: '', troubled: false };
 
 export async function instances(main, signal) {
   let all = [];
-  let most = someCards;
+  let first = 0;
   const trouble = el('div');
   const cards = el('div', { class: 'cards' });
   const below = el('div', { class: 'buttons' });
@@ -41,19 +41,25 @@ export async function instances(main, signal) {
 
   function seek(change) {
     Object.assign(sought, change);
-    most = someCards;
+    go(0);
+  }
+  function go(to) {
+    first = to;
     draw();
+    filter.scrollIntoView(); // a page is read from its top
   }
   function draw() {
     const words = sought.text.trim().toLowerCase();
     const found = all.filter((status) => [status.id, status.name, status.oktaOrgUrl].some((name) => name.toLowerCase().includes(words)) &&
       !(sought.troubled && isCalm(status)));
-    patch(cards, found.slice(0, most).map(card));
-    patch(count, `${number(Math.min(most, found.length))} shown of ${number(found.length)}${found.length < all.length ? ` found among ${number(all.length)}` : ''}`);
-    patch(below, found.length > most ? el('button', { type: 'button', onclick: () => {
-      most += someCards;
-      draw();
-    } }, 'Show more') : null);
+    if (first >= found.length) first = 0;
+    const end = Math.min(first + someCards, found.length);
+    patch(cards, found.slice(first, end).map(card));
+    patch(count, all.length === 0 ? '' : found.length === 0 ? `None of ${number(all.length)} is like that`
+      : `${number(first + 1)} to ${number(end)} of ${number(found.length)}${found.length < all.length ? `, found among ${number(all.length)}` : ''}`);
+    patch(below,
+      first > 0 ? el('button', { type: 'button', 'data-key': 'before', onclick: () => go(first - someCards) }, 'Page before') : null,
+      end < found.length ? el('button', { type: 'button', 'data-key': 'next', onclick: () => go(end) }, 'Next page') : null);
   }
 
   await every(signal, async () => {
