@@ -46,7 +46,7 @@ export async function instances(main, signal) {
   function go(to) {
     first = to;
     draw();
-    filter.scrollIntoView(); // a page is read from its top
+    filter.scrollIntoView({ block: 'nearest' }); // a page is read from its top
   }
   function draw() {
     const words = sought.text.trim().toLowerCase();
