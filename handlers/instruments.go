@@ -77,6 +77,9 @@ func NewInstruments(version, revision, goVersion string) *Instruments {
 	i.waits = counter("okta_rate_limit_waits_total", "Times that a rate limit made a call to Okta wait.", orgLabel, "bucket")
 	i.scripts = histogram("redis_script_duration_seconds", "Seconds that the atomic scripts in Redis took, the way there included.", steps, "script")
 	i.redisErrors = counter("redis_errors_total", "Commands that Redis, or the way to it, failed.", "command")
+	for _, status := range []int{http.StatusUnauthorized, http.StatusNotFound, http.StatusInternalServerError, http.StatusServiceUnavailable} {
+		i.deliveries.WithLabelValues("", statusLabel(status))
+	}
 	for _, name := range append([]string{"dial"}, timedScripts...) {
 		i.redisErrors.WithLabelValues(name) // 0 before the first: a rate needs it
 	}
@@ -85,6 +88,15 @@ func NewInstruments(version, revision, goVersion string) *Instruments {
 	build.WithLabelValues(version, revision, goVersion).Set(1)
 	i.registry.MustRegister(build)
 	return i
+}
+
+// countFromZero has the failed deliveries of an instance counted before there are
+// any: Prometheus takes what a series begins with for no increase, so the first
+// failures would go unnoticed.
+func (i *Instruments) countFromZero(instance string) {
+	for _, status := range []int{http.StatusInternalServerError, http.StatusServiceUnavailable} {
+		i.deliveries.WithLabelValues(instance, statusLabel(status))
+	}
 }
 
 func (i *Instruments) keep(vec *prometheus.MetricVec, labels []string) {
@@ -117,7 +129,8 @@ func (i *Instruments) Engine() engine.Observe {
 		Called: func(instance, bucket string, status int, took time.Duration) {
 			i.calls.WithLabelValues(instance, bucket, statusLabel(status)).Inc()
 			i.callTime.WithLabelValues(instance, bucket).Observe(took.Seconds())
-			i.waits.WithLabelValues(instance, bucket).Add(0) // from 0 on: a rate needs it
+			i.waits.WithLabelValues(instance, bucket) // from 0 on: a rate needs it
+			i.calls.WithLabelValues(instance, bucket, statusLabel(http.StatusTooManyRequests))
 		},
 		Waited: func(instance, bucket string) {
 			i.waits.WithLabelValues(instance, bucket).Inc()

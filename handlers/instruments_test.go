@@ -109,6 +109,51 @@ func TestMetricsTellWhatTheProcessDid(t *testing.T) {
 	}
 }
 
+// An alert on the first failures needs that they were counted before: as none.
+func TestFailuresAreCountedFromZero(t *testing.T) {
+	s := setup(t, "")
+	s.read()
+	m := s.metrics()
+	for what, got := range map[string]float64{
+		"failed deliveries":          m.value("oktasync_deliveries_total", "org", "acme", "status", "503"),
+		"deliveries that broke":      m.value("oktasync_deliveries_total", "org", "acme", "status", "500"),
+		"failures without instance":  m.value("oktasync_deliveries_total", "org", "", "status", "503"),
+		"wrong secrets":              m.value("oktasync_deliveries_total", "org", "", "status", "401"),
+		"deliveries for no instance": m.value("oktasync_deliveries_total", "org", "", "status", "404"),
+		"calls that Okta refused":    m.value("oktasync_okta_calls_total", "org", "acme", "bucket", "users", "status", "429"),
+	} {
+		if got != 0 {
+			t.Errorf("%s: %v, want 0", what, got)
+		}
+	}
+}
+
+// What is deleted leaves no series behind, of the process neither.
+func TestSeriesOfADeletedInstanceGo(t *testing.T) {
+	s := setup(t, "")
+	s.read()
+	series := func() (n int) {
+		for _, family := range s.metrics() {
+			for _, metric := range family.GetMetric() {
+				if hasLabels(metric, []string{"org", "acme"}) {
+					n++
+				}
+			}
+		}
+		return n
+	}
+	if m := s.metrics(); series() == 0 || m.sum("oktasync_okta_calls_total", "org", "acme") == 0 || m.count("oktasync_run_duration_seconds", "org", "acme") == 0 {
+		t.Fatalf("%d series of the instance", series())
+	}
+	if got := s.call("DELETE", "/admin/instances/acme", nil, "Authorization", "Bearer "+adminToken); got.status != http.StatusNoContent {
+		t.Fatalf("got %d %s", got.status, got.body)
+	}
+	s.until("the series to be gone", func() bool { return series() == 0 })
+	if s.metrics().find("oktasync_build_info", "version", "v1.2.3", "revision", "abc", "goversion", "go1") == nil {
+		t.Error("more is gone than the instance's")
+	}
+}
+
 // Who calls must not decide how many series there are, nor put words into them.
 func TestCallersMakeNoLabels(t *testing.T) {
 	s := setup(t, "")

@@ -23,7 +23,7 @@ const maxScrapes = 2
 // same, and a restart loses none. What the process itself did is in its instruments.
 func Metrics(eng *engine.Engine, own *Instruments, log *slog.Logger) http.Handler {
 	reg := prometheus.NewRegistry()
-	reg.MustRegister(collector{eng, log}, collectors.NewGoCollector(),
+	reg.MustRegister(collector{eng, own, log}, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return promhttp.HandlerFor(prometheus.Gatherers{reg, own.registry}, promhttp.HandlerOpts{
 		ErrorLog:            slog.NewLogLogger(log.Handler(), slog.LevelWarn),
@@ -34,6 +34,7 @@ func Metrics(eng *engine.Engine, own *Instruments, log *slog.Logger) http.Handle
 // collector reads the numbers of all instances.
 type collector struct {
 	engine *engine.Engine
+	own    *Instruments
 	log    *slog.Logger
 }
 
@@ -49,6 +50,12 @@ func description(name, help string, labels ...string) *prometheus.Desc {
 // The metrics. The labels of all are bounded: kinds of records and states of a
 // run are ours, a sink tells of at most 100 counters, and of event types only those that concern the graph have a
 // name; the rest is "other".
+//
+// An instance has some 50 series of its own, 3 for each endpoint that is read, 2
+// for each type of event by each source that brought one first, and 9 for each
+// sink, with what it tells of its last delivery: 100 to 150 of one whose hook works,
+// and thousands of instances are a matter of a few hundred thousand. What is
+// nothing for most, as a type that never came by that source, has no series.
 var (
 	upMetric     = prometheus.NewDesc("oktasync_up", "1 if Redis answered at this scrape.", nil, nil)
 	unreadMetric = prometheus.NewDesc("oktasync_status_errors", "Instances whose state could not be read, or not in time, at this scrape: their series are missing.", nil, nil)
@@ -78,7 +85,7 @@ var (
 	logProblemMetric = description("log_problem", "1 while the System Log cannot be read.")
 
 	delayMetric    = description("event_delay_seconds", "Time from published to received, of the events that came first by this source: hook or log.", "event_type", "source")
-	delayMaxMetric = description("event_delay_max_seconds", "The longest such time ever.", "event_type", "source")
+	delayMaxMetric = description("event_delay_max_seconds", "The longest such time ever, of all types.", "source")
 	eligibleMetric = description("hook_eligible_events_total", "Events of the types that Okta can send by hook, by what brought them first: hook or log.", "source")
 	lateMetric     = description("events_late_total", "Events that came first by the log, and afterwards by a hook.", "event_type")
 
@@ -147,6 +154,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	}
 	now := time.Now()
 	for _, in := range all {
+		c.own.countFromZero(in.ID) // before the instruments are read: Metrics gathers them second
 		if in.Unread == nil {
 			scrape{out, in.ID}.instance(in, now)
 		}
@@ -204,16 +212,26 @@ func (s scrape) instance(in engine.InstanceStatus, now time.Time) {
 	s.gauge(logProblemMetric, flag(in.Log.Problem != ""))
 
 	var byHook, byLog int64
+	longest := map[string]int64{} // by source
 	for eventType, c := range in.Coverage {
 		if c.HookEligible {
 			byHook += c.Hook
 			byLog += c.Log
 		}
-		s.delay(eventType, "hook", c.Hook, c.HookDelaySum, c.HookDelayMax)
-		s.delay(eventType, "log", c.Log, c.LogDelaySum, c.LogDelayMax)
+		s.delay(eventType, "hook", c.Hook, c.HookDelaySum)
+		s.delay(eventType, "log", c.Log, c.LogDelaySum)
+		if c.Hook > 0 {
+			longest["hook"] = max(longest["hook"], c.HookDelayMax)
+		}
+		if c.Log > 0 {
+			longest["log"] = max(longest["log"], c.LogDelayMax)
+		}
 		if c.Late > 0 {
 			s.counter(lateMetric, c.Late, eventType)
 		}
+	}
+	for source, ms := range longest {
+		s.gauge(delayMaxMetric, seconds(ms), source)
 	}
 	s.counter(eligibleMetric, byHook, "hook")
 	s.counter(eligibleMetric, byLog, "log")
@@ -267,12 +285,10 @@ func (s scrape) instance(in engine.InstanceStatus, now time.Time) {
 
 // delay tells how many events came by a source, and how late; nothing of a source
 // by which none came.
-func (s scrape) delay(eventType, source string, n, sum, longest int64) {
-	if n == 0 {
-		return
+func (s scrape) delay(eventType, source string, n, sum int64) {
+	if n > 0 {
+		s.out <- prometheus.MustNewConstSummary(delayMetric, uint64(n), seconds(sum), nil, s.id, eventType, source)
 	}
-	s.out <- prometheus.MustNewConstSummary(delayMetric, uint64(n), seconds(sum), nil, s.id, eventType, source)
-	s.gauge(delayMaxMetric, seconds(longest), eventType, source)
 }
 
 func seconds(ms int64) float64 { return float64(ms) / 1000 }

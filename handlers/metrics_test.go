@@ -1,15 +1,23 @@
 package handlers
 
 import (
+	"bytes"
+	"fmt"
+	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+	"github.com/redis/go-redis/v9"
 
+	"github.com/oktasync/oktasync/state/statetest"
 	"github.com/oktasync/oktasync/sync/engine"
+	"github.com/oktasync/oktasync/sync/okta/oktasim"
 )
 
 // scraped is what one scrape brought, by name.
@@ -22,10 +30,15 @@ func (s *service) metrics() scraped {
 	if got.status != http.StatusOK || !strings.HasPrefix(got.header.Get("Content-Type"), "text/plain") {
 		s.t.Fatalf("metrics: %d %s %s", got.status, got.header.Get("Content-Type"), got.body)
 	}
+	return parseMetrics(s.t, got.body)
+}
+
+func parseMetrics(t *testing.T, text string) scraped {
+	t.Helper()
 	parser := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(strings.NewReader(got.body))
+	families, err := parser.TextToMetricFamilies(strings.NewReader(text))
 	if err != nil {
-		s.t.Fatal(err)
+		t.Fatal(err)
 	}
 	return families
 }
@@ -133,9 +146,18 @@ func TestMetricsTellTheStateOfEachInstance(t *testing.T) {
 	if counted != 1 {
 		t.Errorf("the event was counted %d times", counted)
 	}
-	if acme("event_delay_max_seconds", "event_type", "user.account.update_profile", "source", "hook") < 0 ||
-		acme("events_late_total", "event_type", "user.account.update_profile") < 0 {
-		t.Error("no delay, or no late events")
+	// A source by which no event of a type came has no series.
+	for eventType, c := range status.Coverage {
+		for source, n := range map[string]int64{"hook": c.Hook, "log": c.Log} {
+			delay := m.find("oktasync_event_delay_seconds", "org", "acme", "event_type", eventType, "source", source)
+			longest := m.value("oktasync_event_delay_max_seconds", "org", "acme", "source", source)
+			if (delay != nil) != (n > 0) || n > 0 && longest < 0 {
+				t.Errorf("%d events %s by %s have the delay %v, at most %v", n, eventType, source, delay, longest)
+			}
+		}
+		if late := m.find("oktasync_events_late_total", "org", "acme", "event_type", eventType); (late != nil) != (c.Late > 0) {
+			t.Errorf("%d late events %s: %v", c.Late, eventType, late)
+		}
 	}
 	if s.metrics(); strings.Contains(s.call("GET", "/metrics", nil).body, "zz.made.up") {
 		t.Error("a type that Okta may make up is a label")
@@ -143,4 +165,126 @@ func TestMetricsTellTheStateOfEachInstance(t *testing.T) {
 	if m["go_goroutines"] == nil {
 		t.Error("nothing of the process itself")
 	}
+}
+
+// Many instances are all there, and one that cannot be read takes only its own
+// series with it: up tells of Redis, not of an instance.
+func TestMetricsOfManyInstances(t *testing.T) {
+	const many = 1000
+	server, err := statetest.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Stop()
+	instruments := NewInstruments("", "", "")
+	eng, err := engine.New(t.Context(), engine.Config{RedisURL: server.URL, SecretKey: bytes.Repeat([]byte{7}, 32), Observe: instruments.Engine()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer eng.Close()
+	for n := range many {
+		if err := eng.Register(t.Context(), engine.Instance{ID: fmt.Sprint("org", n), Name: "Org", OrgURL: "https://org.okta.com", Token: "token"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e := New(eng, Config{AdminToken: adminToken, Instruments: instruments, Log: slog.New(slog.DiscardHandler)})
+	scrape := func() scraped {
+		t.Helper()
+		rec := newRecorder()
+		e.ServeHTTP(rec, newRequest("GET", "/metrics", nil))
+		return parseMetrics(t, rec.Body.String())
+	}
+	check := func(m scraped, up, unread, orgs int) {
+		t.Helper()
+		if got := m.value("oktasync_up"); got != float64(up) {
+			t.Errorf("up = %v, want %d", got, up)
+		}
+		if got := m.value("oktasync_status_errors"); got != float64(unread) {
+			t.Errorf("status_errors = %v, want %d", got, unread)
+		}
+		if got := len(m["oktasync_whole"].GetMetric()); got != orgs {
+			t.Errorf("%d instances have series, want %d", got, orgs)
+		}
+	}
+	check(scrape(), 1, 0, many)
+
+	rec := newRecorder()
+	req := newRequest("GET", "/admin/instances?fields=summary", nil)
+	req.Header.Set("Authorization", "Bearer "+adminToken)
+	e.ServeHTTP(rec, req)
+	if n := strings.Count(rec.Body.String(), `"oktaOrgUrl"`); rec.Code != http.StatusOK || n != many {
+		t.Errorf("the list has %d instances: %d", n, rec.Code)
+	}
+
+	options, err := redis.ParseURL(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rdb := redis.NewClient(options)
+	defer rdb.Close()
+	if err := rdb.Set(t.Context(), "oktasync:{org7}:changes", "no stream", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	m := scrape()
+	check(m, 1, 1, many-1)
+	if m.find("oktasync_whole", "org", "org7") != nil || m.find("oktasync_whole", "org", "org8") == nil {
+		t.Error("the series of another instance are missing")
+	}
+	server.Kill()
+	check(scrape(), 0, -1, 0)
+}
+
+// What a list of many must be short of: see engine.InstanceStatus.Summary.
+func TestSummaryOfInstances(t *testing.T) {
+	s := setup(t, "")
+	s.activity()
+	var full, short struct{ Instances []engine.InstanceStatus }
+	s.json("/admin/instances", &full)
+	s.json("/admin/instances?fields=summary", &short)
+	if len(full.Instances) != 1 || len(full.Instances[0].Coverage) < 10 || len(full.Instances[0].RateLimits) < 3 {
+		t.Fatalf("the list is short already: %+v", full.Instances)
+	}
+	if len(short.Instances) != 1 || len(short.Instances[0].Coverage) != 1 || len(short.Instances[0].RateLimits) > 1 || short.Instances[0].LastRun == nil {
+		t.Errorf("got %+v", short.Instances)
+	}
+	if body := s.get("/admin/instances?fields=summary").body; len(body) > 2048 {
+		t.Errorf("%d bytes of one instance: %s", len(body), body)
+	}
+	wantProblem(t, s.get("/admin/instances?fields=x"), http.StatusBadRequest)
+
+	// Prometheus must bear a thousand of them, from each replica.
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(collector{s.engine, NewInstruments("", "", ""), slog.New(slog.DiscardHandler)})
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	series := 0
+	for _, family := range families {
+		for _, metric := range family.GetMetric() {
+			if series++; metric.GetSummary() != nil {
+				series++ // a sum and a count
+			}
+		}
+	}
+	if types := len(full.Instances[0].Coverage); series > 100+2*types {
+		t.Errorf("an instance that knows %d types of events has %d series, more than metrics.go tells", types, series)
+	}
+}
+
+// activity reads acme and has it take events of many types in.
+func (s *service) activity() {
+	s.t.Helper()
+	s.read()
+	s.org.MutateKinds(oktasim.LogKinds())
+	events := slices.DeleteFunc(s.org.Mutate(200), func(e oktasim.Event) bool { return !e.HookEligible })
+	for part := range slices.Chunk(events, 50) {
+		if got := s.call("POST", "/hooks/okta/acme", strings.NewReader(string(s.org.DeliveryBody(part))), "Authorization", hookSecret); got.status != http.StatusNoContent {
+			s.t.Fatalf("%d %s", got.status, got.body)
+		}
+	}
+	s.until("the events to be applied", func() bool {
+		status := s.status()
+		return status.Inbox == 0 && len(status.RateLimits) > 0
+	})
 }

@@ -230,14 +230,14 @@ func TestSummaryKeepsWhatAListShows(t *testing.T) {
 		},
 		RateLimits: []okta.Budget{{Bucket: "unknown"}, {Bucket: "users", Limit: 100, Remaining: left(90)}, {Bucket: "groups", Limit: 600, Remaining: left(300)}},
 		Sinks:      map[string]SinkStatus{"jsonl": {Status: sink.Status{State: sink.Following}, Note: sink.Note{Counters: map[string]int64{"x": 1}}}},
-		LastRun:    &Run{ID: "acme-1", Errors: []RunError{{Scope: "users", Error: "denied"}}},
+		LastRun:    &Run{ID: "acme-1", Errors: []RunError{{Scope: "users", Error: "denied"}}, Progress: map[string]Progress{"users": {Done: 1}}},
 	}
 	got := full.Summary()
 	want := full
 	want.Coverage = map[string]Coverage{"*": {Hook: 3, Log: 1, Late: 1, HookDelayMax: 8, HookDelaySum: 17, LogDelayMax: 70, LogDelaySum: 70, HookEligible: true}}
 	want.RateLimits = full.RateLimits[2:]
 	want.Sinks = map[string]SinkStatus{"jsonl": {Status: sink.Status{State: sink.Following}}}
-	want.LastRun = &Run{ID: "acme-1"}
+	want.LastRun = &Run{ID: "acme-1", Progress: map[string]Progress{}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
