@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -106,27 +107,23 @@ func TestSecretsAreMadeForCompose(t *testing.T) {
 	}
 }
 
-// The command of the file, with a folder of this machine for the container's.
-func TestRedisOfComposeKeepsWhatItIsTold(t *testing.T) {
+// The command of the file, with folders of this machine for the container's.
+func TestRedisOfComposeKeepsWhatItIsToldAndStopsInGoodOrder(t *testing.T) {
 	folder, data := makeSecrets(t), t.TempDir()
 	command := composed(t, nil).Services["redis"].Command
 	if len(command) != 3 {
 		t.Fatalf("command: %q", command)
 	}
 	socket := filepath.Join(data, "redis.sock")
-	script := strings.NewReplacer("/run/secrets", folder, "--dir /data", "--dir "+data+" --port 0 --unixsocket "+socket).Replace(command[2])
+	conf := filepath.Join(data, "redis.conf")
+	script := strings.NewReplacer("/run/secrets", folder, "/tmp/redis.conf", conf, "--dir /data", "--dir "+data+" --port 0 --unixsocket "+socket).Replace(command[2])
 	server := exec.Command(command[0], command[1], script)
 	if err := server.Start(); err != nil {
 		t.Fatal(err)
 	}
 	client := redis.NewClient(&redis.Options{Network: "unix", Addr: socket, Password: read(t, folder+"/redis_password")})
-	t.Cleanup(func() {
-		client.ShutdownNoSave(context.Background())
-		client.Close()
-		if err := server.Wait(); err != nil {
-			t.Error(err)
-		}
-	})
+	defer client.Close()
+	defer client.ShutdownNoSave(context.Background()) // where the signal did not reach it
 	for deadline := time.Now().Add(10 * time.Second); client.Ping(t.Context()).Err() != nil; {
 		if time.Now().After(deadline) {
 			t.Fatalf("Redis does not answer: %v", client.Ping(t.Context()).Err())
@@ -146,6 +143,21 @@ func TestRedisOfComposeKeepsWhatItIsTold(t *testing.T) {
 	line, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(server.Process.Pid), "cmdline"))
 	if err == nil && strings.Contains(string(line), read(t, folder+"/redis_password")) {
 		t.Error("the password is among the arguments")
+	}
+	if info, err := os.Stat(conf); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the file with the password: %v, %v", info, err)
+	}
+
+	// Docker sends the signal to the first process, and the kernel keeps it from one
+	// that does not expect it, as a shell: then the server is killed in the end.
+	if info := client.InfoMap(t.Context(), "server"); info.Item("Server", "process_id") != strconv.Itoa(server.Process.Pid) {
+		t.Errorf("the first process is %d, the server is %s: %v", server.Process.Pid, info.Item("Server", "process_id"), info.Err())
+	}
+	if err := server.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Wait(); err != nil {
+		t.Errorf("it did not stop in good order: %v", err)
 	}
 }
 
