@@ -38,7 +38,14 @@ if ! good; then
   echo "== fetching axe-core $version" >&2
   work=$(mktemp -d)
   trap 'rm -rf "$work"' EXIT
-  (cd "$work" && npm pack --silent "axe-core@$version" >&2 && tar -xzf "axe-core-$version.tgz")
+  if ! (cd "$work" && npm pack --loglevel=error --fetch-retries=1 "axe-core@$version" >&2 && tar -xzf "axe-core-$version.tgz"); then
+    cat >&2 <<END
+axe-core $version, which looks for what people with disabilities cannot use, was not got: npm says why, above.
+Let npm reach its registry (npm config get registry; a proxy: npm config set https-proxy …) and run this
+again, or put axe.min.js of that version at $cache/axe.min.js yourself.
+END
+    exit 1
+  fi
   mkdir -p "$cache"
   # By a rename: two that run at once do not see half a file.
   cp "$work/package/axe.min.js" "$cache/axe.min.js.$$"

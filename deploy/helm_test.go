@@ -284,6 +284,9 @@ func TestChartRefusesWhatCannotWork(t *testing.T) {
 		"existingSecret is required":            "image.repository=r",
 		"belongs to one process: set replicas":  "image.repository=r,existingSecret=s,sinks=sql:/data/oktasync.db",
 		"belongs to one process":                "image.repository=r,existingSecret=s,sinks=sql:/data/oktasync.db,replicas=1,autoscaling.enabled=true",
+		"names a file (jsonl:), which belongs":  "image.repository=r,existingSecret=s,sinks=jsonl:/data/changes.jsonl",
+		"names a volume, which belongs":         "image.repository=r,existingSecret=s,sinks=jsonl:-,dataClaim=data",
+		"maxReplicas is less":                   "image.repository=r,existingSecret=s,autoscaling.enabled=true,autoscaling.minReplicas=4,autoscaling.maxReplicas=3",
 		"holds a password":                      "image.repository=r,existingSecret=s,sinks=postgres://u:p@h/d",
 		"env.OKTASYNC_ADMIN_TOKEN: a secret is": "image.repository=r,existingSecret=s,env.OKTASYNC_ADMIN_TOKEN=t",
 		"ingress.host is required":              "image.repository=r,existingSecret=s,ingress.enabled=true",
@@ -294,6 +297,40 @@ func TestChartRefusesWhatCannotWork(t *testing.T) {
 	} {
 		if _, err := helm("template", "o", chart, "--kube-version=1.30.0", "--set="+set); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", set, err, want)
+		}
+	}
+}
+
+// A variable that was there twice would leave the probes and ports behind.
+func TestChartTakesNoVariableThatItSetsItself(t *testing.T) {
+	r := template(t, chart+"/example.yaml", "tls.existingSecret=c", "nightly.url=https://o:1", "org.url=https://acme.okta.com", "jupiterone.account=a", "jupiterone.baseUrl=https://b", "sinks=jupiterone")
+	for _, v := range r.deployment.Spec.Template.Spec.Containers[0].Env {
+		_, err := helm("template", "o", chart, "--kube-version=1.30.0", "--set=image.repository=r,existingSecret=s,env."+v.Name+"=x")
+		if err == nil || !strings.Contains(err.Error(), "env."+v.Name+": ") {
+			t.Errorf("env.%s: %v", v.Name, err)
+		}
+	}
+	if r := template(t, "image.repository=r", "existingSecret=s", "sinks=jsonl:-", "env.OKTASYNC_LEASE=5s"); len(r.deployment.Spec.Template.Spec.Containers) != 1 {
+		t.Errorf("what the chart does not set: %v", r.deployment)
+	}
+}
+
+// The Secret is not seen: what it must not hold is told.
+func TestChartTellsWhatItCannotSee(t *testing.T) {
+	const note = "name neither a SQLite file"
+	// Helm shows notes to a cluster only: in a copy of the chart they are an object.
+	copied := filepath.Join(t.TempDir(), "oktasync")
+	if err := os.CopyFS(copied, os.DirFS(chart)); err != nil {
+		t.Fatal(err)
+	}
+	notes := `{{ define "notes" }}` + read(t, chart+"/templates/NOTES.txt") + `{{ end }}{kind: Notes, apiVersion: v1, text: {{ include "notes" . | quote }}}`
+	if err := os.WriteFile(copied+"/templates/notes.yaml", []byte(notes), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for set, want := range map[string]bool{"": true, ",replicas=1": false, ",sinks=jupiterone": false, ",replicas=1,autoscaling.enabled=true": true} {
+		out, err := helm("template", "o", copied, "--show-only=templates/notes.yaml", "--kube-version=1.30.0", "--set=image.repository=r,existingSecret=s"+set)
+		if err != nil || strings.Contains(out, note) != want {
+			t.Errorf("%s: told %v, %v", set, !want, err)
 		}
 	}
 }

@@ -27,17 +27,31 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{ if .Values.tls.existingSecret }}HTTPS{{ else }}HTTP{{ end }}
 {{- end }}
 
+{{/* What of the values belongs to one process; empty if nothing does. */}}
+{{- define "oktasync.alone" -}}
+{{- if contains "sql:" .Values.sinks }}sinks names a SQLite file (sql:)
+{{- else if regexMatch "jsonl:([^-,]|-[^,])" .Values.sinks }}sinks names a file (jsonl:)
+{{- else if .Values.dataClaim }}dataClaim names a volume
+{{- end }}
+{{- end }}
+
 {{/* What cannot work is refused here, not found out at night. */}}
 {{- define "oktasync.check" -}}
-{{- if contains "sql:" .Values.sinks }}
-{{- if or .Values.autoscaling.enabled (gt (int .Values.replicas) 1) }}
-{{- fail "sinks names a SQLite file (sql:), which belongs to one process: set replicas to 1 and autoscaling.enabled to false, or use PostgreSQL, whose address goes into the Secret under the key sinks" }}
+{{- $alone := include "oktasync.alone" . }}
+{{- if and $alone (or .Values.autoscaling.enabled (gt (int .Values.replicas) 1)) }}
+{{- fail (printf "%s, which belongs to one process: set replicas to 1 and autoscaling.enabled to false, or use PostgreSQL, whose address goes into the Secret under the key sinks" $alone) }}
 {{- end }}
+{{- if and .Values.autoscaling.enabled (lt (int .Values.autoscaling.maxReplicas) (int .Values.autoscaling.minReplicas)) }}
+{{- fail "autoscaling.maxReplicas is less than autoscaling.minReplicas: raise it" }}
 {{- end }}
 {{- if contains "postgres" .Values.sinks }}
 {{- fail "sinks names a PostgreSQL, whose address holds a password: leave sinks empty and put the address into the Secret under the key sinks" }}
 {{- end }}
+{{- $set := dict "OKTASYNC_LISTEN" "service.port" "OKTASYNC_METRICS_LISTEN" "service.metricsPort" "OKTA_CLIENT_ORGURL" "org.url" "JUPITERONE_ACCOUNT" "jupiterone.account" "JUPITERONE_API_BASE_URL" "jupiterone.baseUrl" "OKTASYNC_TRUSTED_PROXIES" "trustedProxies" "GOMEMLIMIT" "goMemoryLimit" }}
 {{- range $name, $_ := .Values.env }}
+{{- with get $set $name }}
+{{- fail (printf "env.%s: the chart sets it, and what rests on it; use the value %s" $name .) }}
+{{- end }}
 {{- if or (has $name (list "OKTASYNC_REDIS_URL" "OKTASYNC_ADMIN_TOKEN" "OKTASYNC_TRIGGER_TOKEN" "OKTASYNC_SECRET_KEY" "OKTASYNC_SINKS" "OKTASYNC_HOOK_SECRET" "OKTA_CLIENT_TOKEN" "JUPITERONE_API_KEY")) (hasSuffix "_FILE" $name) }}
 {{- fail (printf "env.%s: a secret is never a value; put it into the Secret that existingSecret names" $name) }}
 {{- end }}
