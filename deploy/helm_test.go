@@ -266,6 +266,10 @@ func TestChartGivesTimeToStopAndSelectsItsPods(t *testing.T) {
 			t.Errorf("probe %v", probe)
 		}
 	}
+	weekly := template(t, chart+"/example.yaml", "nightly.events[1].name=verify", "nightly.events[1].secret=s", "nightly.events[1].key=k", "nightly.events[1].schedule=0 5 * * 0").nightly
+	if len(weekly) != 2 || weekly[0].Spec.Schedule != "0 2 * * *" || weekly[1].Spec.Schedule != "0 5 * * 0" {
+		t.Errorf("an event with a schedule of its own: %v", weekly)
+	}
 	if r.serviceMonitors != 1 {
 		t.Errorf("%d ServiceMonitors", r.serviceMonitors)
 	}
