@@ -286,8 +286,9 @@ func (s InstanceStatus) Summary() InstanceStatus {
 		s.Coverage = map[string]Coverage{"*": sum}
 	}
 	var tightest []okta.Budget
+	now := time.Now()
 	for _, b := range s.RateLimits {
-		if b.Limit > 0 && b.Remaining != nil && (tightest == nil || used(b) > used(tightest[0])) {
+		if b.Limit > 0 && b.Remaining != nil && (tightest == nil || used(b, now) > used(tightest[0], now)) {
 			tightest = []okta.Budget{b}
 		}
 	}
@@ -305,8 +306,14 @@ func (s InstanceStatus) Summary() InstanceStatus {
 	return s
 }
 
-// used is the share of a limit that is used, by whomever.
-func used(b okta.Budget) float64 { return 1 - float64(*b.Remaining)/float64(b.Limit) }
+// used is the share of a limit that is used, by whomever; of a window that is over
+// nothing is.
+func used(b okta.Budget, now time.Time) float64 {
+	if b.ResetAt == nil || !now.Before(*b.ResetAt) {
+		return 0
+	}
+	return 1 - float64(*b.Remaining)/float64(b.Limit)
+}
 
 func logStatus(ctx context.Context, st *state.Org) (LogStatus, error) {
 	text, err := st.Cell(ctx, "cursors", "log")

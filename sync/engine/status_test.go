@@ -221,6 +221,7 @@ func TestRunThatHoldsIsFoundBehindManyNewerOnes(t *testing.T) {
 
 func TestSummaryKeepsWhatAListShows(t *testing.T) {
 	left := func(n int) *int { return &n }
+	soon, past := time.Now().Add(time.Hour), time.Now().Add(-time.Second)
 	full := InstanceStatus{
 		ID: "acme", Held: 3,
 		Coverage: map[string]Coverage{
@@ -228,14 +229,15 @@ func TestSummaryKeepsWhatAListShows(t *testing.T) {
 			"b": {Hook: 1, HookDelayMax: 8, HookDelaySum: 8, HookEligible: true},
 			"c": {Log: 100, LogDelayMax: 900, LogDelaySum: 999}, // hooks never bring it
 		},
-		RateLimits: []okta.Budget{{Bucket: "unknown"}, {Bucket: "users", Limit: 100, Remaining: left(90)}, {Bucket: "groups", Limit: 600, Remaining: left(300)}},
+		RateLimits: []okta.Budget{{Bucket: "unknown"}, {Bucket: "apps", Limit: 100, Remaining: left(0), ResetAt: &past},
+			{Bucket: "users", Limit: 100, Remaining: left(90), ResetAt: &soon}, {Bucket: "groups", Limit: 600, Remaining: left(300), ResetAt: &soon}},
 		Sinks:      map[string]SinkStatus{"jsonl": {Status: sink.Status{State: sink.Following}, Note: sink.Note{Counters: map[string]int64{"x": 1}}}},
 		LastRun:    &Run{ID: "acme-1", Errors: []RunError{{Scope: "users", Error: "denied"}}, Progress: map[string]Progress{"users": {Done: 1}}},
 	}
 	got := full.Summary()
 	want := full
 	want.Coverage = map[string]Coverage{"*": {Hook: 3, Log: 1, Late: 1, HookDelayMax: 8, HookDelaySum: 17, LogDelayMax: 70, LogDelaySum: 70, HookEligible: true}}
-	want.RateLimits = full.RateLimits[2:]
+	want.RateLimits = full.RateLimits[3:]
 	want.Sinks = map[string]SinkStatus{"jsonl": {Status: sink.Status{State: sink.Following}}}
 	want.LastRun = &Run{ID: "acme-1", Progress: map[string]Progress{}}
 	if diff := cmp.Diff(want, got); diff != "" {
