@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
@@ -231,8 +232,8 @@ func TestSummaryKeepsWhatAListShows(t *testing.T) {
 		},
 		RateLimits: []okta.Budget{{Bucket: "unknown"}, {Bucket: "apps", Limit: 100, Remaining: left(0), ResetAt: &past},
 			{Bucket: "users", Limit: 100, Remaining: left(90), ResetAt: &soon}, {Bucket: "groups", Limit: 600, Remaining: left(300), ResetAt: &soon}},
-		Sinks:      map[string]SinkStatus{"jsonl": {Status: sink.Status{State: sink.Following}, Note: sink.Note{Counters: map[string]int64{"x": 1}}}},
-		LastRun:    &Run{ID: "acme-1", Errors: []RunError{{Scope: "users", Error: "denied"}}, Progress: map[string]Progress{"users": {Done: 1}}},
+		Sinks:   map[string]SinkStatus{"jsonl": {Status: sink.Status{State: sink.Following}, Note: sink.Note{Counters: map[string]int64{"x": 1}}}},
+		LastRun: &Run{ID: "acme-1", Errors: []RunError{{Scope: "users", Error: "denied"}}, Progress: map[string]Progress{"users": {Done: 1}}},
 	}
 	got := full.Summary()
 	want := full
