@@ -340,63 +340,42 @@ const patience = 15 * time.Minute
 
 // troubled names the instances that need somebody to act. Why is told to
 // operators only.
-func (e *Engine) troubled(ctx context.Context) ([]string, error) {
-	ids, err := e.store.Instances(ctx)
+func (e *Engine) troubled(ctx context.Context) []string {
+	all, err := e.Instances(ctx)
 	if err != nil {
-		return nil, unavailable(err)
+		e.cfg.Log.Warn("health: the state of the instances could not be read", "err", err)
+		return []string{"the state of the instances could not be read in time: see GET /admin/instances"}
 	}
-	slices.Sort(ids)
 	var warnings []string
-	for _, id := range ids {
-		st := e.store.Org(id)
-		facts, err := st.Facts(ctx)
-		if err != nil {
-			return nil, unavailable(err)
+	for _, in := range all {
+		if in.Problem != "" || in.Log.Problem != "" {
+			warnings = append(warnings, "instance "+in.ID+" cannot read all of its org: see problem and log of GET /admin/instances/"+in.ID)
 		}
-		log, err := logStatus(ctx, st)
-		if err != nil {
-			return nil, err
+		if in.Hook != nil && in.Hook.Problem != "" {
+			warnings = append(warnings, HookWarning(in.ID))
 		}
-		if facts["problem"] != "" || facts["denied"] != "" || log.Problem != "" {
-			warnings = append(warnings, "instance "+id+" cannot read all of its org: see problem and log of GET /admin/instances/"+id)
-		}
-		hook, err := readHookStatus(facts["hook"])
-		if err != nil {
-			return nil, err
-		}
-		if hook != nil && hook.Problem != "" {
-			warnings = append(warnings, HookWarning(id))
-		}
-		sinks, err := e.sinkStatus(ctx, st)
-		if err != nil {
-			return nil, err
-		}
-		for _, s := range sinks {
+		for _, s := range in.Sinks {
 			if s.State == sink.Stopped || s.Error != "" && time.Since(s.Since) > patience {
-				warnings = append(warnings, "instance "+id+" has a sink that fails: see sinks of GET /admin/instances/"+id)
+				warnings = append(warnings, "instance "+in.ID+" has a sink that fails: see sinks of GET /admin/instances/"+in.ID)
 				break
 			}
 		}
 	}
-	return warnings, nil
+	return warnings
 }
 
 // Health looks at Redis: its persistence, eviction policy and memory; and for
 // instances that need somebody to act.
 func (e *Engine) Health(ctx context.Context) (Health, error) {
-	troubled, err := e.troubled(ctx)
-	if err != nil {
-		return Health{}, err
-	}
 	if e.store.Embedded() {
 		return Health{Redis: RedisHealth{Embedded: true}, Warnings: append([]string{
-			"the state is in memory and lost at exit, and every instance is then read in full: set OKTASYNC_REDIS_URL"}, troubled...)}, nil
+			"the state is in memory and lost at exit, and every instance is then read in full: set OKTASYNC_REDIS_URL"}, e.troubled(ctx)...)}, nil
 	}
 	r, err := e.store.Health(ctx)
 	if err != nil {
 		return Health{}, unavailable(err)
 	}
-	h := Health{Warnings: troubled, Redis: RedisHealth{Version: r.Version, AOF: r.AOF, Fsync: r.Fsync, Eviction: r.Eviction, UsedBytes: r.Used, MaxBytes: r.Most}}
+	h := Health{Warnings: e.troubled(ctx), Redis: RedisHealth{Version: r.Version, AOF: r.AOF, Fsync: r.Fsync, Eviction: r.Eviction, UsedBytes: r.Used, MaxBytes: r.Most}}
 	if r.Most > 0 {
 		h.Redis.Used = float64(r.Used) / float64(r.Most)
 	}

@@ -110,6 +110,15 @@ func TestAnInstanceThatCannotBeReadHidesNoOther(t *testing.T) {
 	if !slices.Equal(ids, []string{"damaged", "good", "unreadable"}) {
 		t.Errorf("the list has %v", ids)
 	}
+	health, err := e.Health(ctx)
+	if err != nil || health.Redis.Version == "" {
+		t.Errorf("health: %+v, %v", health, err)
+	}
+	for id, bad := range map[string]bool{"damaged": true, "unreadable": true, "good": false} {
+		if warned := strings.Contains(strings.Join(health.Warnings, "\n"), "instance "+id+" "); warned != bad {
+			t.Errorf("health warns of %s: %v", id, warned)
+		}
+	}
 	server.Kill()
 	if _, err := e.Instances(ctx); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("without a Redis: %v", err)
