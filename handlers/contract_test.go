@@ -28,7 +28,7 @@ type shape map[string]string
 const (
 	ofRun      = "id instance mode object? force? trigger state startedAt endedAt? progress changes errors? held? readUntil? calls secondsLeft?"
 	ofProgress = "done total? objects calls rateLimitWaits"
-	ofInstance = "id name accountId oktaOrgUrl factors whole inbox refreshes deadLetters changes records lastRun? problem? paused owner? epoch? log hook? coverage? held drift? deadLettersEver sinks? oldestEvent? fullReadAt? rateLimits?"
+	ofInstance = "id name accountId oktaOrgUrl factors whole inbox refreshes deadLetters changes records lastRun? problem? paused owner? epoch? log hook? coverage? held holding? drift? deadLettersEver sinks? oldestEvent? fullReadAt? rateLimits?"
 	ofLog      = "readUpTo? polls events restarts problem?"
 	ofSink     = "state position? whole? changes? lastChange? snapshots? failures? error? at? retryAt? wish? force? lagSeconds? note?"
 	ofLetter   = "id at uuid? eventType? reason"
