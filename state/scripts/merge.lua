@@ -81,11 +81,11 @@ local function within(kind, n)
   return control.forced or gone + n <= few or gone + n <= control.ratio * (present + gone), gone + n
 end
 
--- pass is within, and takes note of them; what somebody approved or forced takes
--- nothing from what may vanish without.
+-- pass is within, and takes note of them; of what was approved, too: after one mass
+-- deletion that day the next is to be looked at.
 local function pass(kind, n)
   local ok, gone = within(kind, n)
-  if ok and control.ratio and not control.forced then
+  if ok and control.ratio then
     redis.call('HSET', prefix .. 'brake', kind, num(control.day) .. ' ' .. num(gone))
   end
   return ok

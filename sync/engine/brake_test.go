@@ -152,31 +152,6 @@ func TestBrakeHoldsAndApprovalAppliesAsOfThen(t *testing.T) {
 	r.inStep()
 }
 
-// What was approved takes nothing from what may vanish without approval that day.
-func TestApprovalLeavesTheBrakeAsItWas(t *testing.T) {
-	r, app := large(t)
-	unassign(t, r, app, 60)
-	r.clock.Advance(time.Minute)
-	run := r.reconcile()
-	if run.State != RunHeld {
-		t.Fatalf("run: %s", run.State)
-	}
-	if _, err := r.e.Approve(t.Context(), run.ID); err != nil {
-		t.Fatal(err)
-	}
-	if err := r.o.obey(""); err != nil {
-		t.Fatal(err)
-	}
-	r.settle()
-	unassign(t, r, app, 5)
-	r.clock.Advance(time.Minute)
-	if run := r.reconcile(); run.State != RunSucceeded {
-		t.Errorf("five more: %s, held %+v", run.State, run.Held)
-	}
-	r.settle()
-	r.inStep()
-}
-
 // Cancelled, they stay; the next run holds them again. Forced, nothing is held.
 func TestCancelDropsWhatIsHeldAndForceLiftsTheBrake(t *testing.T) {
 	r, app := large(t)
