@@ -14,25 +14,7 @@ missing=()
 command -v chromium >/dev/null || command -v google-chrome >/dev/null || missing+=(chromium)
 good || command -v npm >/dev/null || missing+=(npm)
 
-if [ ${#missing[@]} -gt 0 ]; then
-  if ! command -v apt-get >/dev/null; then
-    echo "Missing: ${missing[*]}. This system has no apt-get: install Chromium and npm, then run this again." >&2
-    exit 1
-  fi
-  sudo=()
-  if [ "$(id -u)" -ne 0 ]; then
-    if ! command -v sudo >/dev/null; then
-      echo "Missing: ${missing[*]}. There is no sudo: as root, run" >&2
-      echo "  apt-get update && apt-get install ${missing[*]}" >&2
-      exit 1
-    fi
-    sudo=(sudo)
-  fi
-  echo "== installing ${missing[*]}" >&2
-  "${sudo[@]}" apt-get update -q >&2
-  "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive \
-    apt-get install -q -y --no-install-recommends "${missing[@]}" >&2
-fi
+[ ${#missing[@]} -eq 0 ] || "$(dirname "$0")/packages.sh" "${missing[@]}"
 
 if ! good; then
   echo "== fetching axe-core $version" >&2

@@ -19,28 +19,7 @@ command -v caddy >/dev/null || missing+=(caddy)
 command -v promtool >/dev/null || missing+=(prometheus)
 [ "$(uname)" != Linux ] || command -v systemd-analyze >/dev/null || missing+=(systemd)
 
-if [ ${#missing[@]} -gt 0 ]; then
-  if ! command -v apt-get >/dev/null; then
-    echo "Missing: ${missing[*]}. This system has no apt-get: install Redis 7 or later, PostgreSQL 12 or" >&2
-    echo "later, nginx, Caddy, Prometheus's promtool, a C compiler and, on Linux, systemd (macOS: brew" >&2
-    echo "install redis postgresql nginx caddy prometheus), then run this again." >&2
-    exit 1
-  fi
-  sudo=()
-  if [ "$(id -u)" -ne 0 ]; then
-    if ! command -v sudo >/dev/null; then
-      echo "Missing: ${missing[*]}. There is no sudo: as root, run" >&2
-      echo "  apt-get update && apt-get install ${missing[*]}" >&2
-      exit 1
-    fi
-    sudo=(sudo)
-  fi
-  echo "== installing ${missing[*]}"
-  # The tests start servers of their own: no service is to start (RUNLEVEL=1).
-  "${sudo[@]}" apt-get update -q
-  "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
-    apt-get install -q -y --no-install-recommends "${missing[@]}"
-fi
+[ ${#missing[@]} -eq 0 ] || deploy/packages.sh "${missing[@]}"
 export PATH=$PATH:/usr/sbin
 export OKTASYNC_ARTEFACTS=${OKTASYNC_ARTEFACTS:-$(mktemp -d)}
 mkdir -p "$OKTASYNC_ARTEFACTS"

@@ -52,21 +52,30 @@ func secretFile(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
 		if os.Getenv(name) != "" {
 			return nil, fmt.Errorf("%s and %s_FILE are both set: keep one", name, name)
 		}
-		f, err := os.Open(path)
+		secret, err := readSecret(path)
 		if err != nil {
 			return nil, fmt.Errorf("%s_FILE: %w", name, err)
 		}
-		defer f.Close()
-		text, err := io.ReadAll(io.LimitReader(f, maxSecretFile+1))
-		if err != nil {
-			return nil, fmt.Errorf("%s_FILE: %w", name, err)
-		}
-		if len(text) > maxSecretFile {
-			return nil, fmt.Errorf("%s_FILE: %s holds more than %d bytes: that is no secret", name, path, maxSecretFile)
-		}
-		return strings.TrimRight(string(text), "\r\n"), nil
+		return secret, nil
 	}
 	return nil, nil
+}
+
+// readSecret returns what a file holds, without the line end.
+func readSecret(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxSecretFile+1))
+	if err != nil {
+		return "", err
+	}
+	if len(text) > maxSecretFile {
+		return "", fmt.Errorf("%s holds more than %d bytes: that is no secret", path, maxSecretFile)
+	}
+	return strings.TrimRight(string(text), "\r\n"), nil
 }
 
 // reading is how orgs are read: the same for every command that reads one.

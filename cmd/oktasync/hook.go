@@ -295,16 +295,10 @@ func (r *registering) newSecret(ctx context.Context) error {
 }
 
 func fileSecret(path string) (string, error) {
-	f, err := os.Open(path)
+	secret, err := readSecret(path)
 	if err != nil {
 		return "", err
 	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxSecretFile))
-	if err != nil {
-		return "", err
-	}
-	secret := strings.TrimRight(string(b), "\r\n")
 	return secret, goodSecret(secret, path)
 }
 

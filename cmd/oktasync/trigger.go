@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"os"
 	"time"
 )
@@ -31,9 +30,9 @@ func (cmd triggerCmd) Run(ctx context.Context, w world) error {
 	if cmd.TriggerToken == "" {
 		return usageError{errors.New("OKTASYNC_TRIGGER_TOKEN is not set")}
 	}
-	base, err := url.Parse(cmd.URL)
-	if err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" || base.User != nil {
-		return usageError{errors.New("the URL of the service must be as https://host or http://host:port")}
+	base, err := serviceURL(cmd.URL)
+	if err != nil {
+		return usageError{err}
 	}
 	in := w.stdin
 	if cmd.Event != "-" {

@@ -335,22 +335,7 @@ func TestOrgThatDoesNotAnswerIsAProblemUntilItDoes(t *testing.T) {
 
 // A deletion that broke off after its first step is finished by the next.
 func TestDeletionThatBrokeOffIsFinished(t *testing.T) {
-	server, err := statetest.Start()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(server.Stop)
-	opts, err := redis.ParseURL(server.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	rdb := redis.NewClient(opts)
-	defer rdb.Close()
-	e, err := New(t.Context(), Config{RedisURL: server.URL, SecretKey: make([]byte, 32), AllowInsecure: true, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer e.Close()
+	e, _, rdb := ownRedis(t)
 	for _, id := range []string{"gone", "kept"} {
 		if err := e.Register(t.Context(), Instance{ID: id, Name: id, OrgURL: "http://127.0.0.1:1", Token: "token"}); err != nil {
 			t.Fatal(err)
