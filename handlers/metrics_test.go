@@ -285,6 +285,6 @@ func (s *service) activity() {
 	}
 	s.until("the events to be applied", func() bool {
 		status := s.status()
-		return status.Inbox == 0 && len(status.RateLimits) > 0
+		return status.Inbox == 0 && len(status.RateLimits) >= 3 // they are told every few seconds: not only what came first
 	})
 }
