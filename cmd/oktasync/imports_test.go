@@ -19,7 +19,8 @@ var mayImport = []struct {
 	pkg     string
 	imports []string
 }{
-	{"cmd/oktasync", []string{"handlers", "sync/...", "state"}},
+	{"cmd/oktasync", []string{"cmd/oktasync/bench", "handlers", "sync/...", "state"}},
+	{"cmd/oktasync/bench", []string{"sync/okta"}},
 	{"handlers", []string{"sync/engine", "sync/sink", "sync/j1ql", "sync/okta", "sync/record", "sync/graph"}},
 	{"sync/engine", []string{"sync/sink", "sync/convert", "sync/okta", "sync/record", "sync/graph", "state"}},
 	{"sync/sink", []string{"sync/graph"}},

@@ -13,6 +13,8 @@ import (
 
 	"github.com/alecthomas/kong"
 	"github.com/mattn/go-isatty"
+
+	"github.com/oktasync/oktasync/cmd/oktasync/bench"
 )
 
 type commands struct {
@@ -25,6 +27,8 @@ type commands struct {
 	Doctor   doctorCmd   `cmd:"" help:"Look at an org and a deployment: what is wrong, why it matters, what to do."`
 	Hook     hookCmd     `cmd:"" help:"The org's event hook: register, status, remove."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
+
+	Bench bench.Command `cmd:"" help:"Measure the service on this machine."`
 
 	Trigger     triggerCmd     `cmd:"" help:"Send an instance event to the service: for schedulers."`
 	Healthcheck healthcheckCmd `cmd:"" help:"Ask the service on this machine whether it is ready: for containers."`
@@ -82,6 +86,7 @@ func run(ctx context.Context, args []string, w world) int {
 	}
 	w.log = slog.New(slog.NewTextHandler(w.stderr, &slog.HandlerOptions{Level: level}))
 	kctx.BindTo(ctx, (*context.Context)(nil))
+	kctx.Bind(bench.Streams{Out: w.stdout, Err: w.stderr})
 	if err := kctx.Run(w); err != nil {
 		fmt.Fprintln(w.stderr, "oktasync:", err)
 		var usage usageError
