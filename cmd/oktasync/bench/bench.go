@@ -12,7 +12,9 @@ import (
 )
 
 // Command is oktasync bench.
-type Command struct{}
+type Command struct {
+	Org orgCmd `cmd:"" hidden:"" help:"Serve a generated org."`
+}
 
 // Streams is where a benchmark prints its table, and beside it what it does.
 type Streams struct{ Out, Err io.Writer }
