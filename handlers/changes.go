@@ -18,13 +18,8 @@ const (
 	// anything between them takes it for dead.
 	heartbeat = 15 * time.Second
 
-	// maxStreams bounds the streams that are open at once. A stream keeps one of
-	// the connections to Redis, which are more than these: see state.MaxWaiting.
+	// maxStreams bounds the streams that are open at once.
 	maxStreams = 100
-
-	// lookTime is how long one look for changes waits. Nothing interrupts a wait
-	// in Redis: a stop, and a reader who left, are noticed after it.
-	lookTime = time.Second
 )
 
 var positionForm = regexp.MustCompile(`^[A-Za-z0-9._:-]{1,64}$`)
@@ -63,29 +58,20 @@ func (a *api) changes(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	// The first look comes before the headers: a position that is gone is a 410.
-	batch, err := a.engine.Changes(ctx, id, position, 0)
-	if err != nil {
-		return fmt.Errorf("read the changes of %s: %w", id, err)
-	}
-
-	h := c.Response().Header()
-	h.Set(echo.HeaderContentType, "text/event-stream")
-	h.Set(echo.HeaderCacheControl, "no-store")
-	h.Set("X-Accel-Buffering", "no") // nginx would hold events back
-	c.Response().WriteHeader(http.StatusOK)
 	w := progressWriter{c.Response()}
-	// An id without data raises no event, but lets a reader that is cut off
-	// before the first change resume here.
-	opening := ": changes of " + id + "\n\n"
-	if position != "" {
-		opening = "id: " + position + "\n\n"
-	}
-	if _, err := w.Write([]byte(opening)); err != nil {
-		return nil // the reader left
-	}
 	admitted := time.Now()
-	for {
+	for batch, err := range a.engine.Follow(ctx, id, position, a.heartbeat) {
+		if err != nil {
+			// The first look comes before the headers: a position that is gone is a
+			// 410. Later the stream ends, the reader comes back with its last id, and
+			// is told then what is the matter.
+			return fmt.Errorf("read the changes of %s: %w", id, err)
+		}
+		if !c.Response().Committed {
+			if err := open(c, w, id, position); err != nil {
+				return nil // the reader left
+			}
+		}
 		if time.Since(admitted) >= a.heartbeat {
 			if err := a.still(c); err != nil {
 				return nil // signed out: the reader comes back, and is told so then
@@ -100,22 +86,25 @@ func (a *api) changes(c echo.Context) error {
 			return nil
 		}
 		w.Flush()
-		if len(batch) > 0 {
-			position = batch[len(batch)-1].Position
-		}
-		batch = nil
-		for silent := time.Now(); len(batch) == 0 && err == nil && time.Since(silent) < a.heartbeat; {
-			batch, err = a.engine.Changes(ctx, id, position, min(lookTime, a.heartbeat))
-			if ctx.Err() != nil {
-				return nil
-			}
-		}
-		if err != nil {
-			// The stream ends, the reader comes back with its last id, and is told
-			// then what is the matter.
-			return fmt.Errorf("stream the changes of %s: %w", id, err)
-		}
 	}
+	return nil
+}
+
+// open begins a stream.
+func open(c echo.Context, w progressWriter, id, position string) error {
+	h := c.Response().Header()
+	h.Set(echo.HeaderContentType, "text/event-stream")
+	h.Set(echo.HeaderCacheControl, "no-store")
+	h.Set("X-Accel-Buffering", "no") // nginx would hold events back
+	c.Response().WriteHeader(http.StatusOK)
+	// An id without data raises no event, but lets a reader that is cut off
+	// before the first change resume here.
+	opening := ": changes of " + id + "\n\n"
+	if position != "" {
+		opening = "id: " + position + "\n\n"
+	}
+	_, err := w.Write([]byte(opening))
+	return err
 }
 
 // startPosition is where a reader starts: where it stopped, at the oldest kept

@@ -39,6 +39,11 @@
 // first registration on, so that a wiped Redis is known from a new one;
 // oktasync:ended:<session> is a session of the console that was signed out of.
 //
+// # Channels
+//
+// inbox and changes name Pub/Sub channels too, on which scripts publish what
+// grew. Messages may be lost; whoever waits looks each second as well.
+//
 // # Ownership
 //
 // Many processes accept events; one works for an instance. It has the lease,

@@ -50,7 +50,7 @@ func TestObserveTellsScriptsAndFailures(t *testing.T) {
 	if _, err := org.Run(t.Context(), "none"); err == nil {
 		t.Error("a run that does not exist is there")
 	}
-	events, err := org.Inbox(t.Context(), 10, 0)
+	events, err := org.Inbox(t.Context(), 10)
 	if err != nil || len(events) != 2 || events[0].Trace != "00-trace" || events[1].Trace != "" {
 		t.Errorf("inbox: %+v, %v", events, err)
 	}

@@ -43,16 +43,7 @@ func (o *Org) Overview(ctx context.Context) (Overview, error) {
 	holding, held := pipe.SMembers(ctx, o.key("holding")), pipe.HGetAll(ctx, o.key("heldcounts"))
 	sinks, owner := pipe.HGetAll(ctx, o.key("sinks")), pipe.Get(ctx, o.key("lease"))
 	last := pipe.LIndex(ctx, o.key("runlist"), 0)
-	cmds, err := pipe.Exec(ctx)
-	if errors.Is(err, redis.Nil) { // of the first that found nothing: the others may have failed
-		err = nil
-	}
-	for _, cmd := range cmds {
-		if e := cmd.Err(); err == nil && !errors.Is(e, redis.Nil) {
-			err = e
-		}
-	}
-	if err != nil {
+	if err := run(ctx, pipe); err != nil {
 		return Overview{}, err
 	}
 	if settings.Err() != nil {
@@ -62,6 +53,7 @@ func (o *Org) Overview(ctx context.Context) (Overview, error) {
 		Settings: []byte(settings.Val()), Facts: facts.Val(), Sinks: sinks.Val(), Log: log.Val(), Owner: owner.Val(), Holding: holding.Val(),
 		Sizes: Sizes{Inbox: inbox.Val(), Refresh: refresh.Val(), Dead: dead.Val(), Changes: changes.Val()},
 	}
+	var err error
 	if first := oldest.Val(); len(first) > 0 {
 		if v.OldestInbox, err = entryMillis(first[0].ID); err != nil {
 			return v, err

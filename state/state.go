@@ -7,10 +7,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -66,10 +66,6 @@ var ErrFenced = errors.New("another process works for the instance")
 // ErrNotFound says that what was asked for is not stored.
 var ErrNotFound = errors.New("not found")
 
-// MaxWaiting is how many reads may wait in Redis for something new, so that there
-// are connections left for all others: each keeps one as long as it waits.
-const MaxWaiting = 128
-
 // Store is a connection to Redis, or an embedded one in memory.
 type Store struct {
 	rdb     redis.UniversalClient
@@ -77,6 +73,9 @@ type Store struct {
 	server  atomic.Value          // id of the server that the owners' connections lead to
 	mini    *miniredis.Miniredis
 	closing chan struct{} // of the embedded server
+
+	listening sync.Once
+	heard     atomic.Pointer[listeners] // nil: nobody listens yet
 }
 
 // age lets keys of the embedded server expire: its time stands still by itself.
@@ -92,6 +91,10 @@ func (s *Store) age() {
 		}
 	}
 }
+
+// poolSize is how many connections there are at most, if the URL does not say:
+// enough that what takes long, as a merge, keeps deliveries from none.
+const poolSize = 64
 
 type silent struct{}
 
@@ -120,7 +123,7 @@ func Open(ctx context.Context, url string) (*Store, error) {
 	opts.ContextTimeoutEnabled = true
 	opts.DisableIdentity = true
 	if opts.PoolSize == 0 {
-		opts.PoolSize = 10*runtime.GOMAXPROCS(0) + MaxWaiting
+		opts.PoolSize = poolSize
 	}
 	s.rdb = redis.NewClient(opts)
 	owner := *opts
@@ -201,7 +204,11 @@ func (s *Store) loaded(ctx context.Context) error {
 
 // Close ends the connections.
 func (s *Store) Close() error {
-	err := s.rdb.Close()
+	var err error
+	if l := s.heard.Load(); l != nil {
+		err = l.close()
+	}
+	err = errors.Join(err, s.rdb.Close())
 	if s.owner != nil && s.owner != s.rdb {
 		err = errors.Join(err, s.owner.Close())
 	}
@@ -359,15 +366,10 @@ func refusal(err error) error {
 	return err
 }
 
-// Inbox returns up to count events not yet taken in, waiting for the first.
-func (o *Org) Inbox(ctx context.Context, count int64, wait time.Duration) ([]Event, error) {
-	after, err := o.rdb.HGet(ctx, o.key("cursors"), "inbox").Result()
-	if errors.Is(err, redis.Nil) {
-		after = "0"
-	} else if err != nil {
-		return nil, err
-	}
-	messages, err := o.read(ctx, "inbox", after, count, wait)
+// Inbox returns up to count events not yet taken in: those that were are not in
+// the stream any more, see merge.lua.
+func (o *Org) Inbox(ctx context.Context, count int64) ([]Event, error) {
+	messages, err := o.rdb.XRangeN(ctx, o.key(InboxStream), "-", "+", count).Result()
 	events := make([]Event, len(messages))
 	for i, m := range messages {
 		source, _ := m.Values["source"].(string)
@@ -376,38 +378,6 @@ func (o *Org) Inbox(ctx context.Context, count int64, wait time.Duration) ([]Eve
 		events[i] = Event{ID: m.ID, Source: source, Trace: trace, Body: []byte(body)}
 	}
 	return events, err
-}
-
-func (o *Org) read(ctx context.Context, stream, after string, count int64, wait time.Duration) ([]redis.XMessage, error) {
-	if s := o.s; s.mini != nil && wait > 0 {
-		// The embedded server can stand still between a blocked read and a
-		// script: look again and again instead.
-		for deadline := time.Now().Add(wait); ; {
-			messages, err := o.read(ctx, stream, after, count, 0)
-			if err != nil || len(messages) > 0 || time.Now().After(deadline) {
-				return messages, err
-			}
-			select {
-			case <-ctx.Done():
-				return nil, ctx.Err()
-			case <-time.After(5 * time.Millisecond):
-			}
-		}
-	}
-	if wait <= 0 {
-		wait = -1 // do not block
-	} else {
-		wait = max(wait, time.Millisecond) // less is sent as 0, which blocks for ever
-	}
-	streams, err := o.rdb.XRead(ctx, &redis.XReadArgs{
-		Streams: []string{o.key(stream), after}, Count: count, Block: wait}).Result()
-	if errors.Is(err, redis.Nil) || len(streams) == 0 {
-		if errors.Is(err, redis.Nil) {
-			err = nil
-		}
-		return nil, err
-	}
-	return streams[0].Messages, nil
 }
 
 // Observation is what merge.lua takes; sync/record tells what it means.
@@ -624,12 +594,13 @@ type Transition struct {
 	Source, Cause string
 }
 
-// Changes returns up to count transitions after the position, waiting for the first.
-func (o *Org) Changes(ctx context.Context, after string, count int64, wait time.Duration) ([]Transition, error) {
-	messages, err := o.read(ctx, "changes", after, count, wait)
-	if err != nil {
-		return nil, err
-	}
+// Changes returns up to count transitions after the position.
+func (o *Org) Changes(ctx context.Context, after string, count int64) ([]Transition, error) {
+	messages, err := o.rdb.XRangeN(ctx, o.key(ChangesStream), "("+after, "+", count).Result()
+	return transitions(messages), err
+}
+
+func transitions(messages []redis.XMessage) []Transition {
 	transitions := make([]Transition, len(messages))
 	for i, m := range messages {
 		text := func(field string) string { s, _ := m.Values[field].(string); return s }
@@ -637,7 +608,48 @@ func (o *Org) Changes(ctx context.Context, after string, count int64, wait time.
 		transitions[i] = Transition{Position: m.ID, ID: text("id"), Before: parsePart(text("b")), After: parsePart(text("a")),
 			AsOf: asOf, Source: text("s"), Cause: text("c")}
 	}
-	return transitions, nil
+	return transitions
+}
+
+// Feed is what follows a position of the changes, and what tells whether it
+// leads on from there.
+type Feed struct {
+	Transitions []Transition
+	First, Last string // as ChangesSpan, read after them
+	Kept        int64  // how many changes there are
+	Epoch       string
+	Settings    []byte
+}
+
+// Feed reads it in one step. It returns ErrNotFound if the instance has no settings.
+func (o *Org) Feed(ctx context.Context, after string, count int64) (Feed, error) {
+	pipe := o.rdb.Pipeline()
+	stream := o.key(ChangesStream)
+	next := pipe.XRangeN(ctx, stream, "("+after, "+", count)
+	oldest, newest := pipe.XRangeN(ctx, stream, "-", "+", 1), pipe.XRevRangeN(ctx, stream, "+", "-", 1)
+	kept, epoch, settings := pipe.XLen(ctx, stream), pipe.HGet(ctx, o.key("facts"), "epoch"), pipe.Get(ctx, o.key("instance"))
+	if err := run(ctx, pipe); err != nil {
+		return Feed{}, err
+	}
+	if settings.Err() != nil {
+		return Feed{}, ErrNotFound
+	}
+	first, last := span(oldest.Val(), newest.Val())
+	return Feed{Transitions: transitions(next.Val()), First: first, Last: last, Kept: kept.Val(), Epoch: epoch.Val(), Settings: []byte(settings.Val())}, nil
+}
+
+// run sends what a pipeline holds. What finds nothing is no failure: see its own error.
+func run(ctx context.Context, pipe redis.Pipeliner) error {
+	cmds, err := pipe.Exec(ctx)
+	if errors.Is(err, redis.Nil) { // of the first that found nothing: the others may have failed
+		err = nil
+	}
+	for _, cmd := range cmds {
+		if e := cmd.Err(); err == nil && !errors.Is(e, redis.Nil) {
+			err = e
+		}
+	}
+	return err
 }
 
 // ChangesSpan returns the positions of the oldest and the newest kept change;
@@ -651,11 +663,15 @@ func (o *Org) ChangesSpan(ctx context.Context) (first, last string, err error) {
 	if err != nil {
 		return "", "", err
 	}
-	first, last = "0-0", "0-0"
-	if len(oldest) > 0 && len(newest) > 0 {
-		first, last = oldest[0].ID, newest[0].ID
-	}
+	first, last = span(oldest, newest)
 	return first, last, nil
+}
+
+func span(oldest, newest []redis.XMessage) (first, last string) {
+	if len(oldest) == 0 || len(newest) == 0 {
+		return "0-0", "0-0"
+	}
+	return oldest[0].ID, newest[0].ID
 }
 
 // Seen is a record in the graph.

@@ -248,18 +248,13 @@ func (d *demo) change(user, serving context.Context, sender *oktasim.Sender) err
 
 // follow hands the changes after position to the view, until ctx ends.
 func (d *demo) follow(ctx context.Context, eng *engine.Engine, position string) error {
-	for ctx.Err() == nil {
-		batch, err := eng.Changes(ctx, demoID, position, time.Second)
-		if ctx.Err() != nil {
-			return nil
-		}
+	for batch, err := range eng.Follow(ctx, demoID, position, time.Minute) {
 		if err != nil {
 			return fmt.Errorf("follow the changes: %w", err)
 		}
 		now := time.Now()
 		for _, fc := range batch {
 			d.view.change(fc, now)
-			position = fc.Position
 		}
 	}
 	return nil

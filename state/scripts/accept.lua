@@ -42,4 +42,7 @@ for i = at, #ARGV, 2 do
   redis.call('XADD', prefix .. 'dead', 'MAXLEN', '~', ARGV[3], '*', 'source', source, 'event', ARGV[i], 'reason', ARGV[i + 1])
   redis.call('HINCRBY', prefix .. 'facts', 'dead', 1)
 end
+-- The owner goes on until the inbox is empty: it is told of the first only. pcall,
+-- for where publishing is forbidden: then it looks each second.
+if new > 0 and redis.call('XLEN', prefix .. 'inbox') == new then redis.pcall('PUBLISH', prefix .. 'inbox', 'grew') end
 return new

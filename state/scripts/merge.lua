@@ -618,6 +618,7 @@ if control.inbox then
   redis.call('XTRIM', prefix .. 'inbox', 'MINID', control.inbox)
   redis.call('XDEL', prefix .. 'inbox', control.inbox)
 end
+if transitions > 0 then redis.pcall('PUBLISH', prefix .. 'changes', 'grew') end
 local out = {transitions, cursor, heldBack}
 for _, id in ipairs(samples or {}) do out[#out + 1] = id end
 return out

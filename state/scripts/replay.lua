@@ -9,4 +9,5 @@ for i = 1, #ARGV, 3 do
     sent = sent + 1
   end
 end
+if sent > 0 then redis.pcall('PUBLISH', prefix .. 'inbox', 'grew') end
 return sent

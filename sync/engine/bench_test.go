@@ -83,7 +83,7 @@ func BenchmarkBurst(b *testing.B) {
 		most := inUse()
 		began = time.Now()
 		for n := 1; n > 0; {
-			if n, err = r.o.takeIn(r.o.ctx, 0); err != nil {
+			if n, err = r.o.takeIn(r.o.ctx); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -238,7 +238,7 @@ func obeyParent(what, id string, args []string, orgs map[string]*org, clock func
 	switch what {
 	case "takein":
 		for {
-			if n, err := o.takeIn(ctx, 0); err != nil || n == 0 {
+			if n, err := o.takeIn(ctx); err != nil || n == 0 {
 				return "", err
 			}
 		}

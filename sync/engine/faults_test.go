@@ -94,7 +94,7 @@ func TestStoreThatFailsAnywhereLosesAndDoublesNothing(t *testing.T) {
 		takeIn := func() {
 			t.Helper()
 			for n := 1; n > 0; {
-				until("inbox", func() (err error) { n, err = r.o.takeIn(r.o.ctx, 0); return err })
+				until("inbox", func() (err error) { n, err = r.o.takeIn(r.o.ctx); return err })
 			}
 		}
 		readAgain := func() {

@@ -101,63 +101,81 @@ type FeedChange struct {
 	Change   graph.Change
 }
 
-// Changes returns what follows the position, waiting up to wait for the first;
-// nothing within that time is no error. The position "" is before the oldest
-// kept change. A position of another epoch is stale: Redis may have lost
-// changes that were given out.
-func (e *Engine) Changes(ctx context.Context, instance, position string, wait time.Duration) ([]FeedChange, error) {
-	deadline := time.Now().Add(wait)
+// Changes returns the next of what follows the position; nothing if nothing does. The
+// position "" is before the oldest kept change. A position of another epoch is
+// stale: Redis may have lost changes that were given out.
+func (e *Engine) Changes(ctx context.Context, instance, position string) ([]FeedChange, error) {
 	for {
-		changes, reached, err := e.changes(ctx, instance, position, max(time.Until(deadline), 0))
+		changes, reached, err := e.changes(ctx, instance, position)
 		// Transitions may show nothing: go on behind them.
-		if err != nil || len(changes) > 0 || reached == position && !time.Now().Before(deadline) {
+		if err != nil || len(changes) > 0 || reached == position {
 			return changes, err
 		}
 		position = reached
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
+	}
+}
+
+// Follow yields what follows the position, which is as for Changes: what there is,
+// which may be nothing, then what comes, and nothing whenever it was silent for that
+// long. It ends with ctx, or with an error.
+func (e *Engine) Follow(ctx context.Context, instance, position string, silence time.Duration) iter.Seq2[[]FeedChange, error] {
+	return func(yield func([]FeedChange, error) bool) {
+		grew := make(chan struct{}, 1)
+		defer e.store.Org(instance).Notify(grew, state.ChangesStream)()
+		var told time.Time
+		for {
+			changes, reached, err := e.changes(ctx, instance, position)
+			if ctx.Err() != nil {
+				return
+			}
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if len(changes) > 0 || time.Since(told) >= silence {
+				if !yield(changes, nil) {
+					return
+				}
+				told = time.Now()
+			}
+			if reached == position {
+				await(ctx, grew, min(look, silence-time.Since(told)))
+			}
+			position = reached
 		}
 	}
 }
 
-// changes returns the changes of the next transitions, waiting for the first, and
-// the position behind them, which is the same one if there are none.
-func (e *Engine) changes(ctx context.Context, instance, position string, wait time.Duration) ([]FeedChange, string, error) {
-	in, err := e.instance(ctx, instance)
-	if err != nil {
-		return nil, position, err
-	}
-	st, org := e.store.Org(instance), convert.NewOrg(in.OrgURL, in.Name)
+// changes returns the changes of the next transitions, and the position behind
+// them, which is the same one if there are none.
+func (e *Engine) changes(ctx context.Context, instance, position string) ([]FeedChange, string, error) {
 	after, skip := "0-0", 0
-	epoch, err := st.Fact(ctx, "epoch")
-	if err != nil {
-		return nil, position, unavailable(err)
-	}
+	before, entry, _ := strings.Cut(position, ":")
 	if position != "" {
-		before, entry, _ := strings.Cut(position, ":")
-		if before != epoch {
-			return nil, position, fmt.Errorf("%w: %.64q is of another epoch", ErrStalePosition, position)
-		}
+		var err error
 		if after, skip, err = parsePosition(entry); err != nil {
 			return nil, position, err
 		}
-		first, last, err := st.ChangesSpan(ctx)
-		if err != nil {
-			return nil, position, unavailable(err)
-		}
-		sizes, err := st.Sizes(ctx)
-		if err != nil {
-			return nil, position, unavailable(err)
+	}
+	feed, err := e.store.Org(instance).Feed(ctx, after, chunk)
+	if err != nil {
+		return nil, position, unknownInstance(instance, err)
+	}
+	in, err := e.openInstance(instance, feed.Settings)
+	if err != nil {
+		return nil, position, err
+	}
+	org, epoch := convert.NewOrg(in.OrgURL, in.Name), feed.Epoch
+	if position != "" {
+		if before != epoch {
+			return nil, position, fmt.Errorf("%w: %.64q is of another epoch", ErrStalePosition, position)
 		}
 		// Trimming begins at a known length: below it, nothing was lost.
-		if less(last, after) && skip == 0 || less(after, first) && sizes.Changes >= state.KeepChanges {
+		if less(feed.Last, after) && skip == 0 || less(after, feed.First) && feed.Kept >= state.KeepChanges {
 			return nil, position, fmt.Errorf("%w: %s", ErrStalePosition, position)
 		}
 	}
-	transitions, err := st.Changes(ctx, after, chunk, wait)
-	if err != nil {
-		return nil, position, unavailable(err)
-	}
+	transitions := feed.Transitions
 	var changes []FeedChange
 	for _, t := range transitions {
 		position = epoch + ":" + t.Position

@@ -19,6 +19,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 
+	"github.com/oktasync/oktasync/state"
 	"github.com/oktasync/oktasync/state/statetest"
 	"github.com/oktasync/oktasync/sync/okta"
 	"github.com/oktasync/oktasync/sync/okta/oktasim"
@@ -74,6 +75,8 @@ func TestRunFromStartToStop(t *testing.T) {
 	if err := e.Register(ctx, in); err != nil {
 		t.Fatal(err)
 	}
+	grew := make(chan struct{}, 1)
+	defer e.store.Org(in.ID).Notify(grew, state.ChangesStream)()
 	// wait follows the changes until the condition holds.
 	wait := func(what string, holds func(InstanceStatus) bool) {
 		t.Helper()
@@ -88,13 +91,7 @@ func TestRunFromStartToStop(t *testing.T) {
 			if time.Now().After(deadline) {
 				t.Fatalf("no %s within 20 s: %+v\nlog:\n%s", what, status, log.String())
 			}
-			last, err := e.LastPosition(ctx, in.ID)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := e.Changes(ctx, in.ID, last, 20*time.Millisecond); err != nil {
-				t.Fatal(err)
-			}
+			await(ctx, grew, 20*time.Millisecond)
 		}
 	}
 	if _, err := e.StartRun(ctx, in.ID, Start{Trigger: "test"}); err != nil {

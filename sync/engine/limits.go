@@ -19,12 +19,7 @@ func (o *org) limitsRound() error {
 	if err := o.keepLimits(); err != nil {
 		return err
 	}
-	timer := time.NewTimer(limitsEvery)
-	defer timer.Stop()
-	select {
-	case <-o.ctx.Done():
-	case <-timer.C:
-	}
+	await(o.ctx, nil, limitsEvery)
 	return nil
 }
 

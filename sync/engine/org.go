@@ -49,6 +49,7 @@ type org struct {
 	of      sink.Instance // what sinks are told
 	client  *okta.Client
 
+	arrived chan struct{}   // events
 	asked   chan struct{}   // something may be due to be read again
 	started chan struct{}   // a run may have been started
 	behind  chan struct{}   // the log may have what no hook brought
@@ -127,6 +128,7 @@ func (o *org) work() {
 	}
 	o.setProblem("")
 	o.log.Info("instance is looked after here", "owner", owner(o.token))
+	defer o.st.Notify(o.arrived, state.InboxStream)()
 	var loops sync.WaitGroup
 	loops.Go(func() { o.loop("inbox", o.inboxRound) })
 	loops.Go(func() { o.loop("refresh", o.refreshRound) })
@@ -330,18 +332,28 @@ const future = time.Minute
 // inboxBatch is how many events are taken in at once.
 const inboxBatch = 500
 
-// inboxWait is how long the inbox is waited at. Redis cannot be called off, so
-// a stop takes that long; tests shorten it.
-var inboxWait = time.Second
-
 func (o *org) inboxRound() error {
-	_, err := o.takeIn(o.ctx, inboxWait)
+	n, err := o.takeIn(o.ctx)
+	if err == nil && n == 0 {
+		await(o.ctx, o.arrived, look)
+	}
 	return err
 }
 
+// await waits for a signal, but not longer than d.
+func await(ctx context.Context, signal <-chan struct{}, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-signal:
+	case <-timer.C:
+	}
+}
+
 // takeIn merges the oldest events of the inbox and returns how many.
-func (o *org) takeIn(ctx context.Context, wait time.Duration) (int, error) {
-	events, err := o.st.Inbox(ctx, inboxBatch, wait)
+func (o *org) takeIn(ctx context.Context) (int, error) {
+	events, err := o.st.Inbox(ctx, inboxBatch)
 	if err != nil || len(events) == 0 {
 		return 0, err
 	}

@@ -315,8 +315,6 @@ func TestStalledOwnerIsFenced(t *testing.T) {
 // A hundred takeovers, most of a process that lives on: no conflict of it with
 // itself, no goroutine and no connection more.
 func TestHundredTakeoversLeaveNothing(t *testing.T) {
-	inboxWait = 20 * time.Millisecond
-	defer func() { inboxWait = time.Second }()
 	server := durable(t)
 	sim := startSim(t, oktasim.Config{Seed: 63, Users: 5, Groups: 2, Apps: 2})
 	w := watcher(t, server.URL)
@@ -406,7 +404,7 @@ func TestWipedRedisIsWholeAgain(t *testing.T) {
 		s := status(t, w, "acme")
 		return s.Epoch != "" && s.Epoch != before.Epoch
 	})
-	if _, err := w.Changes(t.Context(), "acme", position, 0); err == nil {
+	if _, err := w.Changes(t.Context(), "acme", position); err == nil {
 		t.Error("a reader goes on as if nothing had happened")
 	}
 	eventually(t, "a whole graph", 30*time.Second, isWhole(t, w, "acme"))

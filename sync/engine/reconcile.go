@@ -195,11 +195,7 @@ func (o *org) reconcileRound() error {
 			return err
 		}
 	}
-	select {
-	case <-o.ctx.Done():
-	case <-o.started:
-	case <-time.After(look):
-	}
+	await(o.ctx, o.started, look)
 	return nil
 }
 

@@ -41,13 +41,7 @@ func (o *org) refreshRound() error {
 			wait = min(wait, until)
 		}
 	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-o.ctx.Done():
-	case <-o.asked:
-	case <-timer.C:
-	}
+	await(o.ctx, o.asked, wait)
 	return nil
 }
 

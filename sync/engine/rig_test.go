@@ -107,7 +107,7 @@ func (r *rig) deliver(events ...oktasim.Event) {
 func (r *rig) takeIn() {
 	r.Helper()
 	for {
-		n, err := r.o.takeIn(r.o.ctx, 0)
+		n, err := r.o.takeIn(r.o.ctx)
 		if err != nil {
 			r.Fatal(err)
 		}
@@ -216,7 +216,7 @@ func (r *rig) replayed() map[string]string {
 	r.Helper()
 	graph := map[string]string{}
 	for position := ""; ; {
-		changes, err := r.e.Changes(context.Background(), r.id, position, 0)
+		changes, err := r.e.Changes(context.Background(), r.id, position)
 		if err != nil {
 			r.Fatal(err)
 		}

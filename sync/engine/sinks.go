@@ -46,7 +46,7 @@ type source struct{ o *org }
 func (s source) Next(ctx context.Context, position string, most int) (sink.Batch, error) {
 	batch := sink.Batch{Position: position}
 	for len(batch.Changes) < most {
-		changes, reached, err := s.o.engine.changes(ctx, s.o.id, batch.Position, 0)
+		changes, reached, err := s.o.engine.changes(ctx, s.o.id, batch.Position)
 		if errors.Is(err, ErrStalePosition) {
 			return batch, fmt.Errorf("%w: %w", sink.ErrStale, err)
 		}
@@ -254,7 +254,7 @@ func lag(ctx context.Context, st *state.Org, position string) (*float64, error) 
 	if err != nil {
 		return nil, nil // not one of ours: a snapshot is due
 	}
-	next, err := st.Changes(ctx, after, 1, 0)
+	next, err := st.Changes(ctx, after, 1)
 	if err != nil {
 		return nil, unavailable(err)
 	}

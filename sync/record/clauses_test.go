@@ -119,7 +119,7 @@ func (w *world) stored(scope record.Scope, n int64) *world {
 // told returns all changes so far, as "+id", "~id", "-id".
 func (w *world) told() (changes []string) {
 	w.t.Helper()
-	transitions, err := w.live.org.Changes(context.Background(), "0", 10_000, 0)
+	transitions, err := w.live.org.Changes(context.Background(), "0", 10_000)
 	if err != nil {
 		w.t.Fatal(err)
 	}

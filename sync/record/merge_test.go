@@ -193,7 +193,7 @@ func (l *live) take(s step) {
 func (l *live) follow() {
 	l.t.Helper()
 	for {
-		transitions, err := l.org.Changes(context.Background(), l.position, 1000, 0)
+		transitions, err := l.org.Changes(context.Background(), l.position, 1000)
 		if err != nil {
 			l.t.Fatal(err)
 		}
