@@ -466,7 +466,7 @@ type Brake struct {
 // Merge takes a batch in.
 func (o *Org) Merge(ctx context.Context, b Batch) (Merged, error) {
 	control := map[string]any{
-		"observations": len(b.Observations), "asks": len(b.Asks),
+		"asks":   len(b.Asks),
 		"margin": b.Margin.Milliseconds(), "allowance": b.Allowance.Milliseconds(),
 		"keep": KeepChanges, "keepDead": keepDead,
 	}
@@ -524,19 +524,14 @@ func (o *Org) Merge(ctx context.Context, b Batch) (Merged, error) {
 	if o.token != "" {
 		control["token"] = o.token
 	}
+	observations, runs := packed(b.Observations)
+	control["runs"] = runs
 	head, err := json.Marshal(control)
 	if err != nil {
 		return Merged{}, fmt.Errorf("encode batch: %w", err)
 	}
-	args := make([]any, 0, 1+7*len(b.Observations)+4*len(b.Asks))
-	args = append(args, head)
-	for _, ob := range b.Observations {
-		present := "0"
-		if ob.Present {
-			present = "1"
-		}
-		args = append(args, ob.ID, ob.Version, present, ob.Content, strings.Join(ob.Empty, " "), ob.Source, ob.Cause)
-	}
+	args := make([]any, 0, 1+len(observations)+4*len(b.Asks))
+	args = append(append(args, head), observations...)
 	for _, a := range b.Asks {
 		args = append(args, a.Target, a.Exceed, a.Source, a.Cause)
 	}
@@ -553,6 +548,50 @@ func (o *Org) Merge(ctx context.Context, b Batch) (Merged, error) {
 		m.Samples = append(m.Samples, id)
 	}
 	return m, nil
+}
+
+// packed are observations as merge.lua takes them: in runs, each of which tells
+// once what all of it has in common. A page of a list is one run.
+func packed(observations []Observation) (args []any, runs int) {
+	args = make([]any, 0, 7+3*len(observations))
+	for len(observations) > 0 {
+		first := observations[0]
+		before, bare := upToMember(first.ID), true
+		n := slices.IndexFunc(observations, func(o Observation) bool {
+			return o.Version != first.Version || o.Present != first.Present || o.Source != first.Source || o.Cause != first.Cause ||
+				upToMember(o.ID) != before
+		})
+		if n < 0 {
+			n = len(observations)
+		}
+		for _, o := range observations[:n] {
+			bare = bare && len(o.Content) == 0 && len(o.Empty) == 0
+		}
+		present, width := "0", 3
+		if first.Present {
+			present = "1"
+		}
+		if bare {
+			width = 1
+		}
+		args = append(args, before, first.Version, present, first.Source, first.Cause, n, width)
+		for _, o := range observations[:n] {
+			args = append(args, o.ID[len(before):])
+			if !bare {
+				args = append(args, o.Content, strings.Join(o.Empty, " "))
+			}
+		}
+		observations, runs = observations[n:], runs+1
+	}
+	return args, runs
+}
+
+// upToMember is an id without the member that is its last part; "account" has none.
+func upToMember(id string) string {
+	if at := strings.LastIndexByte(id, '/'); at >= 0 {
+		return id[:at+1]
+	}
+	return id
 }
 
 // Part is a record's part of the graph; Present false where it has none.

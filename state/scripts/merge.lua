@@ -4,7 +4,7 @@
 --
 -- KEYS: 1 the prefix of the instance's keys (state/doc.go lists them)
 -- ARGV: 1 control, JSON:
---           observations, asks  how many of each follow
+--           runs, asks          how many runs of observations, and asks, follow
 --           mark                {scope, ms, cursor, source, cause}: the scope was listed to its
 --                               end as of ms; one chunk of what it lacks is swept from cursor on.
 --                               empty: the list held nothing; counted: how many records it did
@@ -24,8 +24,9 @@
 --           inbox               id of the last inbox entry that the batch takes in
 --           margin, allowance   ms that a read, a list must begin after what it is to show
 --           keep, keepDead      entries that the changes, the dead letters keep, about
---         then for each observation: id, version, "1" present or "0", content or "",
---           scopes shown empty joined by spaces, source, cause
+--         then for each run of observations, which differ in few things: id up to the member,
+--           version, "1" present or "0", source, cause, number of observations, "1" or "3":
+--           how many arguments each has, of member, content or "", scopes shown empty joined by spaces
 --         then for each ask: target, version to exceed, source, cause
 -- Returns: number of transitions, cursor of the sweep or of everyone ("0" at the end),
 -- number of absences held. Nothing is swept yet if the cursor is
@@ -91,6 +92,70 @@ local function pass(kind, n)
   return ok
 end
 
+-- write is to store a value, or with false nothing. store does it, at the end
+-- and before a scope is read as a whole.
+local written = {} -- scope -> member -> true
+local function write(scope, member, value)
+  rowsOf(scope)[member] = value
+  local of = written[scope]
+  if not of then
+    of = {}
+    written[scope] = of
+  end
+  of[member] = true
+end
+
+local function store(scope)
+  local of, set, del = rows[scope], {}, {}
+  for member in pairs(written[scope] or {}) do
+    local value = of[member]
+    if value then
+      set[#set + 1], set[#set + 2] = member, value
+    else
+      del[#del + 1] = member
+    end
+  end
+  written[scope] = nil
+  local function inParts(command, args) -- Lua can take so many
+    for from = 1, #args, 500 do
+      redis.call(command, prefix .. 'rec:' .. scope, unpack(args, from, math.min(from + 499, #args)))
+    end
+  end
+  inParts('HSET', set)
+  inParts('HDEL', del)
+end
+
+-- whole asks Redis for all of a scope.
+local function whole(command, scope, ...)
+  store(scope)
+  return redis.call(command, prefix .. 'rec:' .. scope, ...)
+end
+
+-- exceeds tells what version an ask wants exceeded. Mostly few are waiting.
+local asked -- target -> what is stored, if they are fewer than the observations
+local function exceeds(target)
+  if asked == nil then
+    asked = redis.call('HLEN', prefix .. 'refresh') <= #ARGV / 3 and {}
+    local all = asked and redis.call('HGETALL', prefix .. 'refresh') or {}
+    for i = 1, #all, 2 do asked[all[i]] = all[i + 1] end
+  end
+  local value
+  if asked then value = asked[target] else value = redis.call('HGET', prefix .. 'refresh', target) end
+  return value and tonumber(string.match(value, '^%d+'))
+end
+
+local function setAsk(target, value)
+  redis.call('HSET', prefix .. 'refresh', target, value)
+  if asked then asked[target] = value end
+end
+
+local function removeAsk(target)
+  redis.call('HDEL', prefix .. 'refresh', target)
+  redis.call('ZREM', prefix .. 'due', target)
+  redis.call('ZREM', prefix .. 'unanswered', target)
+  if asked then asked[target] = nil end
+end
+
 local function emit(id, before, after)
   local b, a = encode(before), encode(after)
   if a == b then return end
@@ -146,7 +211,7 @@ end
 local function hanging(r)
   local ids = {}
   local function of(kind, scope, owner)
-    for _, member in ipairs(redis.call('HKEYS', prefix .. 'rec:' .. scope)) do
+    for _, member in ipairs(whole('HKEYS', scope)) do
       ids[#ids + 1] = kind .. owner .. '/' .. member
     end
   end
@@ -186,7 +251,7 @@ local function save(r)
   else
     value = 'P' .. num(r.v)
   end
-  redis.call('HSET', prefix .. 'rec:' .. r.scope, r.member, value)
+  write(r.scope, r.member, value)
   if not r.stored then
     local set, field = index(r)
     if set then redis.call('SADD', prefix .. set, field) end
@@ -194,15 +259,15 @@ local function save(r)
 end
 
 local function forget(r)
-  redis.call('HDEL', prefix .. 'rec:' .. r.scope, r.member)
+  write(r.scope, r.member, false)
   local set, field = index(r)
   if set then redis.call('SREM', prefix .. set, field) end
 end
 
 local function mfa(user)
   local read = mark('factors/' .. user) > 0
-  for _, value in ipairs(redis.call('HVALS', prefix .. 'rec:factors/' .. user)) do
-    local f = parse({kind = 'factor'}, value)
+  for _, value in ipairs(whole('HVALS', 'factors/' .. user)) do
+    local f = parse({}, value)
     if f.present then
       read = true
       if decode(f.content).active then return 't' end
@@ -244,7 +309,7 @@ local function replace(old, new)
   if wasEveryone ~= isEveryone then
     if isEveryone then everyoneID = old.member else everyoneID = '' end
     redis.call('HSET', prefix .. 'facts', 'everyone', everyoneID)
-    redis.call('HSET', prefix .. 'refresh', 'everyone', num(2 * meta.asOf) .. ' ' .. meta.source .. ' ' .. meta.cause)
+    setAsk('everyone', num(2 * meta.asOf) .. ' ' .. meta.source .. ' ' .. meta.cause)
     redis.call('ZADD', prefix .. 'due', 0, 'everyone')
     redis.call('ZADD', prefix .. 'unanswered', 'LT', num(meta.asOf), 'everyone')
   end
@@ -280,28 +345,19 @@ local function due(target, exceed)
   return math.floor(exceed / 2) + wait + 1 -- exceeded, not met
 end
 
-local function exceeds(target)
-  local value = redis.call('HGET', prefix .. 'refresh', target)
-  return value and tonumber(string.match(value, '^%d+'))
-end
-
 local function ask(target, exceed)
   if version(target) > exceed then return end
   -- A newer ask takes the place of an older one; how long it waits stays known.
   redis.call('ZADD', prefix .. 'unanswered', 'LT', num(math.floor(exceed / 2)), target)
   local old = exceeds(target)
   if old and old >= exceed then return end
-  redis.call('HSET', prefix .. 'refresh', target, num(exceed) .. ' ' .. meta.source .. ' ' .. meta.cause)
+  setAsk(target, num(exceed) .. ' ' .. meta.source .. ' ' .. meta.cause)
   redis.call('ZADD', prefix .. 'due', due(target, exceed), target)
 end
 
 local function strike(target, v)
   local exceed = exceeds(target)
-  if exceed and (v or version(target)) > exceed then
-    redis.call('HDEL', prefix .. 'refresh', target)
-    redis.call('ZREM', prefix .. 'due', target)
-    redis.call('ZREM', prefix .. 'unanswered', target)
-  end
+  if exceed and (v or version(target)) > exceed then removeAsk(target) end
 end
 
 -- drop forgets a tombstone of a user, group or application, and what hangs on
@@ -324,22 +380,29 @@ local function sweep(scope, fields)
   local before, byID = name(scope), confirmed[scope]
   local _, owner = string.match(scope, '^(%a+)/(.*)$')
   for i = 1, #fields, 2 do
-    local id = before .. fields[i]
-    local r = parse(identify(id), fields[i + 1])
-    if byID then
-      if r.present and r.v < v then
+    local h, content = split(fields[i + 1])
+    local old = h.v < v or not h.present and h.v == v
+    local id, r
+    if old or content and h.cv < v then
+      id = before .. fields[i]
+      r = parse(identify(id), fields[i + 1])
+    end
+    if not r then
+      -- as the list showed it
+    elseif byID then
+      if r.present then
         local why = meta -- the source tells the read whether the brake counts what it finds
         meta = {source = control.forced and 'approved' or 'reconcile', cause = why.cause, asOf = why.asOf}
         ask(id, v + 1)
         meta = why
-      elseif not r.present and r.v <= v then
+      else
         drop(r)
       end
-    elseif (r.present and r.v < v) or (not r.present and r.v <= v) then
+    elseif old then
       replace(r, nil)
       strike(id, v)
       if r.kind == 'factor' then dirty[owner] = meta end
-    elseif r.present and r.content and r.cv < v and not control.verify then
+    elseif r.present and not control.verify then
       local new = parse(identify(id), fields[i + 1])
       new.content, new.cv = nil, 0
       replace(r, new)
@@ -365,7 +428,7 @@ local function kindOf(scope) return string.match(name(scope), '^%a*') end
 -- is read.
 local function empty(scope, ms, told)
   if ms <= mark(scope) then return end
-  local fields = redis.call('HGETALL', prefix .. 'rec:' .. scope)
+  local fields = whole('HGETALL', scope)
   if not told and (control.ratio or control.verify) then
     local kind, n = kindOf(scope), overdue(scope, ms, fields, control.verify and control.holder)
     if control.verify then -- the watermark stays: what is held may be older than it would be
@@ -393,8 +456,8 @@ local function judge(m)
   if scope == 'account' or partial then return 'go' end
   if not (control.ratio or control.verify) or m.ms <= mark(scope) then return 'go' end
   if not n then
-    if redis.call('HLEN', prefix .. 'rec:' .. scope) > 1000 then return 'count' end
-    n, present, samples = overdue(scope, m.ms, redis.call('HGETALL', prefix .. 'rec:' .. scope),
+    if whole('HLEN', scope) > 1000 then return 'count' end
+    n, present, samples = overdue(scope, m.ms, whole('HGETALL', scope),
       control.verify and control.holder)
     if n > few and not confirmed[scope] and not m.checked and not control.forced then
       return 'check', samples
@@ -427,8 +490,8 @@ local function move(r, ms)
   emit(group.id, before, snapshot(group))
 end
 
-local function observe(id, v, present, given, empties)
-  local old = load(id)
+local function observe(old, v, present, given, empties)
+  local id = old.id
   local watermark = 2 * mark(old.scope)
   local p, a, cv, c = 0, 0, 0, nil
   if not old.stored then
@@ -464,36 +527,37 @@ local function observe(id, v, present, given, empties)
     return
   end
 
-  local new = identify(id)
-  new.stored, new.mfa, new.everyone = old.stored, '', ''
-  if there then
-    new.present, new.v, new.absent, new.cv, new.content = true, p, a, cv, c
-    if new.kind == 'user' then
-      new.everyone = everyone()
-      if old.present then new.mfa = old.mfa else new.mfa = mfa(new.member) end
+  if there and old.present and old.content == c and (old.kind ~= 'user' or old.everyone == everyone()) then
+    if old.v ~= p or old.absent ~= a or old.cv ~= cv then -- nothing shows, as in most of a night's lists
+      old.v, old.absent, old.cv = p, a, cv
+      save(old)
     end
-    if old.present and old.content == c and old.everyone == new.everyone then
-      if old.v ~= p or old.absent ~= a or old.cv ~= cv then save(new) end
-    else
+  elseif there or old.stored or a > watermark then
+    local new -- nil: the watermark tells as much
+    if there then
+      new = another(old, '')
+      new.stored, new.present, new.v, new.absent, new.cv, new.content = old.stored, true, p, a, cv, c
+      if new.kind == 'user' then
+        new.everyone = everyone()
+        if old.present then new.mfa = old.mfa else new.mfa = mfa(new.member) end
+      end
+    elseif a > watermark then
+      new = another(old, '')
+      new.stored, new.v = old.stored, a
+    end
+    if there or old.present or not new or old.v ~= a then
       replace(old, new)
-      if new.kind == 'factor' then dirty[new.owner] = meta end
+      if old.kind == 'factor' then dirty[old.owner] = meta end
     end
-    if p == a and p % 2 == 1 then ask(id, p) end -- two events contradict each other
-  elseif a > watermark then
-    new.present, new.v = false, a
-    if old.present or old.v ~= a then
-      replace(old, new)
-      if new.kind == 'factor' then dirty[new.owner] = meta end
-    end
-  elseif old.stored then
-    replace(old, nil)
-    if new.kind == 'factor' then dirty[new.owner] = meta end
   end
+  if there and p == a and p % 2 == 1 then ask(id, p) end -- two events contradict each other
   strike(id)
 
   local ms = math.floor(v / 2)
   if old.kind == 'member' and v % 2 == 1 then move(old, ms) end
-  for scope in string.gmatch(empties, '%S+') do empty(scope, ms, false) end
+  if empties ~= '' then
+    for scope in string.gmatch(empties, '%S+') do empty(scope, ms, false) end
+  end
   -- An absence that is approved late says nothing of what hangs on a record that
   -- was seen since.
   if not present and not (control.forced and there) then
@@ -513,7 +577,7 @@ local function settleUsers()
   for user, why in pairs(dirty) do
     local old = load('user/' .. user)
     if old.present then
-      local new = parse(identify(old.id), redis.call('HGET', prefix .. 'rec:users', user))
+      local new = parse(identify(old.id), row('users', user))
       new.mfa, new.content = mfa(user), content(old)
       if new.mfa ~= old.mfa then
         meta = why
@@ -523,12 +587,34 @@ local function settleUsers()
   end
 end
 
+-- fetchRun reads ahead what a run of observations needs.
+local function fetchRun(first, at, n, width)
+  local members, new, of = {}, {}, rowsOf(first.scope)
+  for i = 1, n do members[i] = first.member .. ARGV[at + (i - 1) * width] end
+  fetch(first.scope, members)
+  for _, member in ipairs(members) do -- it shows only if its ends are there
+    if not of[member] then new[#new + 1] = member end
+  end
+  if first.kind == 'member' or first.kind == 'appuser' then
+    fetch('users', new)
+  elseif first.kind == 'appgroup' then
+    fetch('groups', new)
+  end
+end
+
 local at = 2
-for _ = 1, control.observations or 0 do
-  local v = tonumber(ARGV[at + 1])
-  meta = {source = ARGV[at + 5], cause = ARGV[at + 6], asOf = math.floor(v / 2)}
-  observe(ARGV[at], v, ARGV[at + 2] == '1', ARGV[at + 3], ARGV[at + 4])
+for _ = 1, control.runs do
+  local first, v, present = identify(ARGV[at]), tonumber(ARGV[at + 1]), ARGV[at + 2] == '1'
+  meta = {source = ARGV[at + 3], cause = ARGV[at + 4], asOf = math.floor(v / 2)}
+  local n, width = tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6])
   at = at + 7
+  if n > 1 then fetchRun(first, at, n, width) end
+  for i = at, at + (n - 1) * width, width do
+    local r = another(first, ARGV[i])
+    parse(r, row(r.scope, r.member))
+    if width == 1 then observe(r, v, present, '', '') else observe(r, v, present, ARGV[i + 1], ARGV[i + 2]) end
+  end
+  at = at + n * width
 end
 for _ = 1, control.asks or 0 do
   local exceed = tonumber(ARGV[at + 1])
@@ -551,7 +637,7 @@ if control.mark then
   elseif verdict == 'go' then
     complete(m.scope, m.ms)
     if not string.find(m.scope, '^changed/') and not string.find(m.scope, '^userapps/') then
-      local chunk = redis.call('HSCAN', prefix .. 'rec:' .. m.scope, m.cursor, 'COUNT', 500)
+      local chunk = whole('HSCAN', m.scope, m.cursor, 'COUNT', 500)
       cursor = chunk[1]
       sweep(m.scope, chunk[2])
     end
@@ -562,7 +648,7 @@ if control.mark then
   end
 end
 if control.everyone then
-  local chunk = redis.call('HSCAN', prefix .. 'rec:users', control.everyone, 'COUNT', 500)
+  local chunk = whole('HSCAN', 'users', control.everyone, 'COUNT', 500)
   cursor = chunk[1]
   local why = redis.call('HGET', prefix .. 'refresh', 'everyone') or '0  '
   local exceed, source, cause = string.match(why, '^(%d+) (%S*) (.*)$')
@@ -576,9 +662,7 @@ if control.everyone then
     end
   end
   if cursor == '0' then
-    redis.call('HDEL', prefix .. 'refresh', 'everyone')
-    redis.call('ZREM', prefix .. 'due', 'everyone')
-    redis.call('ZREM', prefix .. 'unanswered', 'everyone')
+    removeAsk('everyone')
   end
 end
 settleUsers()
@@ -607,6 +691,7 @@ for _, dead in ipairs(control.dead or {}) do
     'source', dead[1], 'event', dead[2], 'reason', dead[3])
   redis.call('HINCRBY', prefix .. 'facts', 'dead', 1)
 end
+for scope in pairs(written) do store(scope) end
 for kind, more in pairs(counts) do
   if more ~= 0 then redis.call('HINCRBY', prefix .. 'counts', kind, more) end
 end

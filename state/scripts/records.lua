@@ -42,49 +42,108 @@ end
 -- num writes a version or time: %.14g, Lua's own, is exact to 14 digits.
 local function num(n) return string.format('%.0f', n) end
 
--- identify takes an id apart: its kind, the owner and the member, where it is stored.
+-- identify takes an id apart: its kind, the owner and the member, where it is
+-- stored. All fields are named at once: a table that grows costs more.
 local function identify(id)
   local kind, rest = string.match(id, '^(%a+)/?(.*)$')
-  local r = {id = id, kind = kind, owner = '', member = rest}
-  if entity[kind] then
-    r.scope = entity[kind]
-    r.confirmed = true
-    if kind == 'account' then r.member = 'account' end
-  else
-    r.owner, r.member = string.match(rest, '^([^/]*)/(.*)$')
-    r.scope = listed[kind] .. r.owner
+  local owner, member, scope = '', rest, entity[kind]
+  local byID = scope ~= nil
+  if kind == 'account' then
+    member = 'account'
+  elseif not byID then
+    owner, member = string.match(rest, '^([^/]*)/(.*)$')
+    scope = listed[kind] .. owner
   end
-  return r
+  return {id = id, kind = kind, owner = owner, member = member, scope = scope, confirmed = byID,
+    stored = false, present = false, v = 0, absent = 0, cv = 0, mfa = '', everyone = '', content = nil}
 end
 
--- parse fills in what a stored value says. Values:
+-- another is identify of r's id with more behind it.
+local function another(r, more)
+  return {id = r.id .. more, kind = r.kind, owner = r.owner, member = r.member .. more, scope = r.scope, confirmed = r.confirmed,
+    stored = false, present = false, v = 0, absent = 0, cv = 0, mfa = '', everyone = '', content = nil}
+end
+
+-- The records of a scope are read and written through rows: of a page of a list
+-- that is one HMGET and one HSET, and what many records need, as their group, is
+-- read once. What reads a whole scope stores it first.
+local rows = {} -- scope -> member -> value, false if it is not stored
+local function rowsOf(scope)
+  local of = rows[scope]
+  if not of then
+    of = {}
+    rows[scope] = of
+  end
+  return of
+end
+
+local function row(scope, member)
+  local of = rowsOf(scope)
+  local value = of[member]
+  if value == nil then
+    value = redis.call('HGET', prefix .. 'rec:' .. scope, member)
+    of[member] = value
+  end
+  return value
+end
+
+-- fetch reads the rows of many members, those that are not known yet.
+local function fetch(scope, members)
+  local of, wanted = rowsOf(scope), {}
+  for _, member in ipairs(members) do
+    if of[member] == nil then
+      wanted[#wanted + 1] = member
+      of[member] = false
+    end
+  end
+  for from = 1, #wanted, 500 do -- as many arguments as Lua can take
+    local values = redis.call('HMGET', prefix .. 'rec:' .. scope, unpack(wanted, from, math.min(from + 499, #wanted)))
+    for i, value in ipairs(values) do of[wanted[from + i - 1]] = value end
+  end
+end
+
+-- A value is a head and, of edges, the content behind it. Heads:
 --   absent                    A<version>
 --   member, group, app, …     P<version>
 --   user                      P<version>;<mfa: t, f or nothing>;<id of Everyone whose edge it has>
---   appuser, appgroup, factor P<version>;<newest absence>;<version of content>;<content>
-local function parse(r, value)
-  r.stored, r.present, r.v, r.absent, r.cv, r.mfa, r.everyone = false, false, 0, 0, 0, '', ''
-  r.content = nil
-  if not value then return r end
-  r.stored = true
-  r.present = string.sub(value, 1, 1) == 'P'
-  if r.kind == 'user' and r.present then
-    local v, mfa, e = string.match(value, '^P(%d+);(%a?);(.*)$')
-    r.v, r.cv, r.mfa, r.everyone = tonumber(v), tonumber(v), mfa, e
-  elseif inline[r.kind] and r.present then
-    local v, a, cv, content = string.match(value, '^P(%d+);(%d+);(%d+);(.*)$')
-    r.v, r.absent, r.cv = tonumber(v), tonumber(a), tonumber(cv)
-    if content ~= '' then r.content = content end
+--   appuser, appgroup, factor P<version>;<newest absence>;<version of content>;
+-- All records that a list brought have the same head or few: each is parsed once.
+local heads = {}
+local function parseHead(text)
+  local h = {present = string.sub(text, 1, 1) == 'P', absent = 0, mfa = '', everyone = ''}
+  local v, absent, cv = string.match(text, '^P(%d+);(%d+);(%d+);$')
+  if v then
+    h.absent, h.cv = tonumber(absent), tonumber(cv)
   else
-    r.v = tonumber(string.sub(value, 2))
-    r.cv = r.v
+    local _, mfa, everyone = string.match(text, '^P(%d+);(%a?);(.*)$')
+    if mfa then h.mfa, h.everyone = mfa, everyone end
+    v = string.match(text, '^.(%d+)')
   end
+  h.v = tonumber(v)
+  h.cv = h.cv or h.v
+  heads[text] = h
+  return h
+end
+
+-- split takes a value apart: what its head says, where its content begins if it has one.
+local function split(value)
+  local at = string.find(value, '{', 1, true)
+  local text = at and string.sub(value, 1, at - 1) or value
+  return heads[text] or parseHead(text), at
+end
+
+-- parse fills in what a stored value says.
+local function parse(r, value)
+  if not value then return r end
+  local h, at = split(value)
+  r.stored, r.present, r.v, r.absent, r.cv, r.mfa, r.everyone = true, h.present, h.v, h.absent, h.cv, h.mfa, h.everyone
+  if at then r.content = string.sub(value, at) end
   return r
 end
 
 local function load(id)
   local r = identify(id)
-  return parse(r, redis.call('HGET', prefix .. 'rec:' .. r.scope, r.member))
+  return parse(r, row(r.scope, r.member))
 end
 
 local function content(r)
@@ -95,7 +154,7 @@ local function content(r)
 end
 
 local function isPresent(scope, member)
-  local value = redis.call('HGET', prefix .. 'rec:' .. scope, member)
+  local value = row(scope, member)
   return value and string.sub(value, 1, 1) == 'P'
 end
 
@@ -115,14 +174,20 @@ local function visible(r)
   return true
 end
 
+-- personKey tells whose Person a user gives. It is the last field of the content:
+-- a profile takes longer to decode than all else that is done with a user.
+local function personKey(content)
+  return string.match(content, '"personKey":"([^"\\]+)"}$', -200) or decode(content).personKey
+end
+
 -- snapshot is what the record gives to the graph now, or nil.
 local function snapshot(r)
   if not visible(r) then return nil end
   local s = {content = content(r) or '', mfa = r.mfa, everyone = r.everyone}
   if r.kind == 'group' then s.moved = redis.call('HGET', prefix .. 'moved', r.member) or '' end
   if r.kind == 'user' then
-    s.person = decode(s.content).personKey
-  elseif (r.kind == 'appuser' or r.kind == 'appgroup') and s.content ~= '' then
+    s.person = personKey(s.content)
+  elseif (r.kind == 'appuser' or r.kind == 'appgroup') and string.find(s.content, 'Roles":', 1, true) then
     local c = decode(s.content)
     if c.arnRoles or c.aliasRoles then
       local account = decode(redis.call('HGET', prefix .. 'content:apps', r.owner) or nil).awsAccount
@@ -167,14 +232,16 @@ end
 local function overdue(scope, ms, fields, run)
   local before, n, present, samples = name(scope), 0, 0, {}
   for i = 1, #fields, 2 do
-    local id = before .. fields[i]
-    local v = string.match(fields[i + 1], '^P(%d+)')
-    if v then
+    local h = split(fields[i + 1])
+    if h.present then
       present = present + 1
-      if tonumber(v) < 2 * ms and not (run and
-          (redis.call('HEXISTS', prefix .. 'held:' .. run, id) == 1 or not visible(parse(identify(id), fields[i + 1])))) then
-        n = n + 1
-        if #samples < 5 then samples[#samples + 1] = id end
+      if h.v < 2 * ms then
+        local id = before .. fields[i]
+        if not (run and (redis.call('HEXISTS', prefix .. 'held:' .. run, id) == 1 or
+            not visible(parse(identify(id), fields[i + 1])))) then
+          n = n + 1
+          if #samples < 5 then samples[#samples + 1] = id end
+        end
       end
     end
   end
