@@ -13,6 +13,8 @@ import (
 
 // Command is oktasync bench.
 type Command struct {
+	Reconcile reconcileCmd `cmd:"" help:"Full reconciles of generated orgs: time, calls, memory, by the size of the org."`
+
 	Org orgCmd `cmd:"" hidden:"" help:"Serve a generated org."`
 }
 
