@@ -171,7 +171,12 @@ func (c *Client) get(ctx context.Context, k *call, path string, into any) error 
 	if err != nil {
 		return &Error{What: k.what, Summary: "the request cannot be made"}
 	}
-	if _, err = rq.Do(context.WithValue(ctx, callKey{}, k), req, into); err == nil {
+	if _, err = rq.Do(context.WithValue(ctx, callKey{}, k), req, nil); err == nil {
+		err = json.Unmarshal(k.body.Bytes(), into)
+		drop(k.body)
+		k.body = nil
+	}
+	if err == nil {
 		return nil
 	}
 	var own *Error

@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -61,8 +62,21 @@ type call struct {
 	verb     string // of a call that writes, for errors
 	hidden   string // a secret that it sends: no error repeats it
 
-	start time.Time // Okta's clock at the start of the attempt that was answered
-	links []string  // its Link header lines
+	start time.Time     // Okta's clock at the start of the attempt that was answered
+	links []string      // its Link header lines
+	body  *bytes.Buffer // of a read that succeeded: the SDK would copy it three times; goes back by drop
+}
+
+// bodies are buffers for answers: a page of a thousand users takes more than a megabyte.
+var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// drop gives a buffer back.
+func drop(b *bytes.Buffer) {
+	const most = 4 << 20
+	if b != nil && b.Cap() <= most {
+		b.Reset()
+		bodies.Put(b)
+	}
 }
 
 // transport makes the attempts of a call.
@@ -81,7 +95,8 @@ type transport struct {
 }
 
 // RoundTrip returns only answers with status 200, a whole JSON body of the kind
-// that is due, and without Link, which the SDK would misread or fall over.
+// that is due, and without Link, which the SDK would misread or fall over. The body
+// of a read is left to its call.
 func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	c, _ := req.Context().Value(callKey{}).(*call)
 	if c == nil {
@@ -188,7 +203,8 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 			if err := a.check(c); err != nil {
 				return nil, err
 			}
-			c.links = a.header.Values("Link")
+			c.links, c.body = a.header.Values("Link"), a.buffer
+			a.body = nil
 			return a.response(req), nil
 		}
 		t.log.Debug("okta call to be tried again", "read", c.what, "status", a.status, "err", a.err, "wait", wait)
@@ -216,7 +232,8 @@ type attempt struct {
 	started time.Time
 	status  int
 	header  http.Header
-	body    []byte
+	buffer  *bytes.Buffer
+	body    []byte // that is in buffer
 	rate    rateInfo
 	err     error // no whole answer came
 	final   bool  // err would come again
@@ -241,12 +258,12 @@ func (t *transport) attempt(ctx context.Context, req *http.Request) (a attempt) 
 	t.clock.observe(resp.Header.Get("Date"), t.clock.now())
 	a.status, a.header, a.rate = resp.StatusCode, resp.Header, rateOf(resp.Header)
 
-	var b bytes.Buffer
+	b := bodies.Get().(*bytes.Buffer) // only that of an answer that is decoded is given back
 	if n := resp.ContentLength; n > 0 && n <= t.maxBody {
 		b.Grow(int(n) + bytes.MinRead)
 	}
 	n, err := b.ReadFrom(io.LimitReader(resp.Body, t.maxBody+1))
-	a.body = b.Bytes()
+	a.buffer, a.body = b, b.Bytes()
 	switch {
 	case n > t.maxBody:
 		a.err, a.final = fmt.Errorf("an answer of more than %d MiB", t.maxBody>>20), true

@@ -314,3 +314,46 @@ func TestAHeavyTailedOrgIsHeavyTailed(t *testing.T) {
 		t.Errorf("the org of the bound has %v", r)
 	}
 }
+
+// BenchmarkPages reads a page of a thousand members, of 500 users of an application and of 200
+// users: what a full reconcile reads most. The org answers in the same process, from buffers.
+func BenchmarkPages(b *testing.B) {
+	o, err := newOrg(even, 10_000)
+	if err != nil {
+		b.Fatal(err)
+	}
+	o.groups[1] = 1000
+	server := httptest.NewUnstartedServer(nil)
+	org := newOrgServer(o, "http://"+server.Listener.Addr().String(), 0, nil)
+	server.Config.Handler = org
+	server.Start()
+	defer server.Close()
+	c, err := okta.NewClient(b.Context(), okta.ClientConfig{OrgURL: org.url, Token: orgToken, AllowInsecure: true, Share: 1})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer c.Close()
+	for name, read := range map[string]func() (int, error){
+		"members": func() (int, error) {
+			p, err := c.GroupMembers(b.Context(), id(groupPrefix, 1), "")
+			return len(p.Items), err
+		},
+		"appusers": func() (int, error) {
+			p, err := c.AppUsers(b.Context(), id(appPrefix, 1), "")
+			return len(p.Items), err
+		},
+		"users": func() (int, error) {
+			p, err := c.Users(b.Context(), "")
+			return len(p.Items), err
+		},
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if n, err := read(); err != nil || n < 200 {
+					b.Fatal(n, err)
+				}
+			}
+		})
+	}
+}

@@ -140,7 +140,9 @@ func row(of setting, o *org, which string, r reading) []any {
 		fewest += n
 	}
 	lists, rest := r.callsOfLists()
-	per := func(d time.Duration, n int64) string { return fmt.Sprintf("%.1f", float64(d.Microseconds())/float64(max(n, 1))) }
+	per := func(d time.Duration, n int64) string {
+		return fmt.Sprintf("%.1f", float64(d.Microseconds())/float64(max(n, 1)))
+	}
 	seconds := func(d time.Duration) string { return fmt.Sprintf("%.2f", d.Seconds()) }
 	both := r.spent.service.cpu + r.spent.redis.cpu
 	return []any{of.users, of.latency, of.limits, which, r.records, seconds(r.wall), fmt.Sprintf("%.0f", float64(r.records)/r.wall.Seconds()),
