@@ -39,6 +39,8 @@ if (redis.call('HGET', prefix .. 'facts', 'fence') or '') ~= (control.token or '
 end
 local meta = {source = '', cause = '', asOf = 0} -- of the observation at work
 local transitions = 0
+local moved = {} -- groups whose members an event changed -> the meta of the newest
+local zero = {asOf = 0}
 local dirty = {} -- users whose mfaEnabled may have changed: user -> the meta that did it
 local counts = {} -- by kind: how many more records are present than before
 local heldBack = 0
@@ -369,7 +371,10 @@ local function drop(r)
     redis.call('HDEL', prefix .. 'marks', scope .. r.member)
     marks[scope .. r.member] = nil
   end
-  if r.kind == 'group' then redis.call('HDEL', prefix .. 'moved', r.member) end
+  if r.kind == 'group' then
+    redis.call('HDEL', prefix .. 'moved', r.member)
+    moved[r.member] = nil
+  end
   forget(r)
 end
 
@@ -448,16 +453,18 @@ local function empty(scope, ms, told)
   end
 end
 
--- judge tells what is to become of a list: go, held, count, check.
-local function judge(m)
+-- partial: the list of such a scope is no proof of absence.
+local function partial(scope) return string.find(scope, '^changed/') or string.find(scope, '^userapps/') end
+
+-- judge tells what is to become of a list: go, held, count, check. fields are all of a small scope.
+local function judge(m, fields)
   local scope, n, present, samples = m.scope, m.counted, 0, {}
-  local partial = string.find(scope, '^changed/') or string.find(scope, '^userapps/')
-  if control.verify and partial then return 'held' end -- what it brought is held: the ask stays
-  if scope == 'account' or partial then return 'go' end
+  if control.verify and partial(scope) then return 'held' end -- what it brought is held: the ask stays
+  if scope == 'account' or partial(scope) then return 'go' end
   if not (control.ratio or control.verify) or m.ms <= mark(scope) then return 'go' end
   if not n then
-    if whole('HLEN', scope) > 1000 then return 'count' end
-    n, present, samples = overdue(scope, m.ms, whole('HGETALL', scope),
+    if not fields then return 'count' end
+    n, present, samples = overdue(scope, m.ms, fields,
       control.verify and control.holder)
     if n > few and not confirmed[scope] and not m.checked and not control.forced then
       return 'check', samples
@@ -478,16 +485,6 @@ local function judge(m)
   if ok then return 'go' end
   hold(scope, kind, n, {ms = m.ms, samples = samples})
   return 'held'
-end
-
--- move notes that an event changed the members of a group, which shows in the
--- group itself.
-local function move(r, ms)
-  if ms <= tonumber(redis.call('HGET', prefix .. 'moved', r.owner) or 0) then return end
-  local group = load('group/' .. r.owner)
-  local before = snapshot(group)
-  redis.call('HSET', prefix .. 'moved', r.owner, num(ms))
-  emit(group.id, before, snapshot(group))
 end
 
 local function observe(old, v, present, given, empties)
@@ -554,7 +551,7 @@ local function observe(old, v, present, given, empties)
   strike(id)
 
   local ms = math.floor(v / 2)
-  if old.kind == 'member' and v % 2 == 1 then move(old, ms) end
+  if old.kind == 'member' and v % 2 == 1 and ms > (moved[old.owner] or zero).asOf then moved[old.owner] = meta end
   if empties ~= '' then
     for scope in string.gmatch(empties, '%S+') do empty(scope, ms, false) end
   end
@@ -568,6 +565,19 @@ local function observe(old, v, present, given, empties)
     elseif old.kind == 'app' then
       empty('appusers/' .. old.member, ms, true)
       empty('appgroups/' .. old.member, ms, true)
+    end
+  end
+end
+
+-- That events changed the members of a group shows in the group itself, once a batch.
+local function settleGroups()
+  for group, why in pairs(moved) do
+    if why.asOf > tonumber(redis.call('HGET', prefix .. 'moved', group) or 0) then
+      local r = load('group/' .. group)
+      local before = snapshot(r)
+      redis.call('HSET', prefix .. 'moved', group, num(why.asOf))
+      meta = why
+      emit(r.id, before, snapshot(r))
     end
   end
 end
@@ -587,11 +597,12 @@ local function settleUsers()
   end
 end
 
--- fetchRun reads ahead what a run of observations needs.
+-- fetchRun reads ahead what a run of observations needs, and returns how many
+-- different records it is about.
 local function fetchRun(first, at, n, width)
   local members, new, of = {}, {}, rowsOf(first.scope)
   for i = 1, n do members[i] = first.member .. ARGV[at + (i - 1) * width] end
-  fetch(first.scope, members)
+  local different = fetch(first.scope, members)
   for _, member in ipairs(members) do -- it shows only if its ends are there
     if not of[member] then new[#new + 1] = member end
   end
@@ -600,19 +611,31 @@ local function fetchRun(first, at, n, width)
   elseif first.kind == 'appgroup' then
     fetch('groups', new)
   end
+  return different
 end
 
-local at = 2
+-- shown is how many records of the mark's scope the batch itself holds, of one
+-- page, all as new as the mark.
+local at, shown = 2, nil
 for _ = 1, control.runs do
   local first, v, present = identify(ARGV[at]), tonumber(ARGV[at + 1]), ARGV[at + 2] == '1'
   meta = {source = ARGV[at + 3], cause = ARGV[at + 4], asOf = math.floor(v / 2)}
   local n, width = tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6])
   at = at + 7
-  if n > 1 then fetchRun(first, at, n, width) end
+  local different = n > 1 and fetchRun(first, at, n, width)
+  if control.runs == 1 and different and present and (width == 3 or not inline[first.kind]) and not control.verify and control.mark and control.mark.scope == first.scope and
+      v >= 2 * control.mark.ms then
+    shown = different
+  end
   for i = at, at + (n - 1) * width, width do
     local r = another(first, ARGV[i])
     parse(r, row(r.scope, r.member))
-    if width == 1 then observe(r, v, present, '', '') else observe(r, v, present, ARGV[i + 1], ARGV[i + 2]) end
+    if width == 1 then
+      observe(r, v, present, '', '')
+    else
+      if ARGV[i + 1] == '' then shown = nil end -- what content there was may be older than the list
+      observe(r, v, present, ARGV[i + 1], ARGV[i + 2])
+    end
   end
   at = at + n * width
 end
@@ -627,17 +650,23 @@ local cursor, samples = '0', {}
 if control.mark then
   local m = control.mark
   meta = {source = m.source, cause = m.cause, asOf = m.ms}
-  local verdict = 'go'
-  if m.cursor == '0' then
+  local verdict, fields = 'go', nil
+  if shown and whole('HLEN', m.scope) == shown then
+    fields = {} -- the batch holds all of the scope, as newest: nothing is left to judge
+  elseif m.cursor == '0' then
+    -- A small scope is read once.
+    if not partial(m.scope) and whole('HLEN', m.scope) <= 1000 then fields = whole('HGETALL', m.scope) end
     if control.verify then release(control.holder, m.scope) end
-    verdict, samples = judge(m)
+    verdict, samples = judge(m, fields)
   end
   if verdict == 'count' or verdict == 'check' then
     cursor = verdict
   elseif verdict == 'go' then
     complete(m.scope, m.ms)
-    if not string.find(m.scope, '^changed/') and not string.find(m.scope, '^userapps/') then
-      local chunk = whole('HSCAN', m.scope, m.cursor, 'COUNT', 500)
+    if fields then
+      sweep(m.scope, fields)
+    elseif not partial(m.scope) then
+      local chunk = whole('HSCAN', m.scope, m.cursor, 'COUNT', 1000)
       cursor = chunk[1]
       sweep(m.scope, chunk[2])
     end
@@ -665,6 +694,7 @@ if control.everyone then
     removeAsk('everyone')
   end
 end
+settleGroups()
 settleUsers()
 
 -- strikeOut deletes fields; what is held is counted, too.

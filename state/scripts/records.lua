@@ -40,7 +40,15 @@ local function everyone()
 end
 
 -- num writes a version or time: %.14g, Lua's own, is exact to 14 digits.
-local function num(n) return string.format('%.0f', n) end
+local texts = {}
+local function num(n)
+  local text = texts[n]
+  if not text then
+    text = string.format('%.0f', n)
+    texts[n] = text
+  end
+  return text
+end
 
 -- identify takes an id apart: its kind, the owner and the member, where it is
 -- stored. All fields are named at once: a table that grows costs more.
@@ -87,7 +95,8 @@ local function row(scope, member)
   return value
 end
 
--- fetch reads the rows of many members, those that are not known yet.
+-- fetch reads the rows of many members, those that are not known yet, and
+-- returns how many they are.
 local function fetch(scope, members)
   local of, wanted = rowsOf(scope), {}
   for _, member in ipairs(members) do
@@ -100,6 +109,7 @@ local function fetch(scope, members)
     local values = redis.call('HMGET', prefix .. 'rec:' .. scope, unpack(wanted, from, math.min(from + 499, #wanted)))
     for i, value in ipairs(values) do of[wanted[from + i - 1]] = value end
   end
+  return #wanted
 end
 
 -- A value is a head and, of edges, the content behind it. Heads:

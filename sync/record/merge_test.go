@@ -109,6 +109,9 @@ func genStep(t *rapid.T) step {
 		}
 		return step{asks: []record.Ask{{Target: target, Exceed: record.AsEvent(ms), Cause: cause}}}
 	}
+	if rapid.IntRange(0, 5).Draw(t, "list") == 0 {
+		return genList(t, ms, cause)
+	}
 	id := genID(t)
 	o := record.Observation{ID: id, Version: record.AsRead(ms), Cause: cause, Present: rapid.Bool().Draw(t, "present")}
 	edge := id.Kind() == record.KindMember || id.Kind() == record.KindAppUser || id.Kind() == record.KindAppGroup
@@ -131,6 +134,53 @@ func genStep(t *rapid.T) step {
 		}
 	}
 	return step{observations: []record.Observation{o}}
+}
+
+// genList draws a complete list of one page; a record may be on it twice, and
+// the page may be newer than the list.
+func genList(t *rapid.T, ms int64, cause record.Cause) step {
+	scope := genScope(t)
+	s := step{scope: scope, ms: ms}
+	version := record.AsRead(ms + int64(rapid.IntRange(0, 1).Draw(t, "newer")))
+	var ids []record.ID
+	for _, id := range allIDs() {
+		if id.Scope() == scope {
+			ids = append(ids, id)
+		}
+	}
+	for range rapid.IntRange(0, 4).Draw(t, "items") {
+		o := record.Observation{ID: rapid.SampledFrom(ids).Draw(t, "item"), Version: version, Present: true, Cause: cause}
+		if o.ID.Kind() != record.KindMember {
+			o.Content = genContent(t, o.ID)
+		}
+		s.observations = append(s.observations, o)
+	}
+	return s
+}
+
+func allIDs() (ids []record.ID) {
+	for _, u := range users {
+		ids = append(ids, record.User(u))
+		for _, f := range factors {
+			ids = append(ids, record.Factor(u, f))
+		}
+	}
+	for _, g := range groups {
+		ids = append(ids, record.Group(g))
+		for _, u := range users {
+			ids = append(ids, record.Member(g, u))
+		}
+	}
+	for _, a := range apps {
+		ids = append(ids, record.App(a))
+		for _, u := range users {
+			ids = append(ids, record.AppUser(a, u))
+		}
+		for _, g := range groups {
+			ids = append(ids, record.AppGroup(a, g))
+		}
+	}
+	return ids
 }
 
 // live is the rule in Redis, its graph rebuilt from its changes alone.
