@@ -35,9 +35,9 @@
 //	lease                the owner's token, with a time to live
 //	instance             the instance's settings, its secrets sealed
 //
-// oktasync:instances is the set of instances; oktasync:mark is there from the
-// first registration on, so that a wiped Redis is known from a new one;
-// oktasync:ended:<session> is a session of the console that was signed out of.
+// oktasync:instances is the set of instances; oktasync:mark:{oktasync:instances}, in
+// the same slot, is there from the first registration on, so that a wiped Redis is known
+// from a new one; oktasync:ended:<session> is a session of the console that was signed out of.
 //
 // # Channels
 //
@@ -53,12 +53,28 @@
 // through its lease cannot write once another took over; if nobody did, it goes
 // on.
 //
+// # Servers
+//
+// The URL leads to one server, to the Sentinels that know where it is, or to a
+// Redis Cluster, which spreads the instances over its masters. Whoever owns nothing
+// follows the instance wherever it is. An owner works with the one running server that it
+// took its lease from: its connections refuse any other, be it the same that was
+// started again, a replica that was made master, or the node that the instance's
+// slot was moved to. Then the owner ends with ErrFenced, and takes the lease anew.
+//
+// While Redis Cluster moves a slot, its instances stand still, with ErrMoving: a
+// script must find all keys of its instance or not run. So every script names the prefix
+// as its key, which never exists: the node that the slot moves from sends it away, and
+// it is not followed to the other (nodeHook).
+//
+// Replicas lag behind. What Okta said comes back from the System Log; what nothing
+// brings back (a registration, an operator's order) waits for a replica, a second at most.
+//
 // # Epoch
 //
-// Taking or keeping the lease compares the id of the running redis-server with
-// the one that held the state: a restart may have lost the last moments, so a
+// Taking or keeping the lease compares the id of the server with the one that
+// held the state: a restart or a failover may have lost the last moments, so a
 // new epoch begins and facts has repair until the owner has seen to it. What
-// is left after a restart is a state that was, with its own cursors: the log
-// goes on from there. ForgetHistory begins a new epoch without a restart. An owner whose memory is ahead of it must not go on: its
-// connections refuse another server than that of its lease, and it starts anew.
+// is left is a state that was, with its own cursors: the log goes on from there.
+// ForgetHistory begins a new epoch without a restart.
 package state

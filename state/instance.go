@@ -20,5 +20,5 @@ func (o *Org) ReplaceInstance(ctx context.Context, old, settings []byte) (bool, 
 	if err != nil || !replaced {
 		return false, err
 	}
-	return true, o.rdb.SAdd(ctx, instancesKey, o.id).Err()
+	return true, o.List(ctx)
 }

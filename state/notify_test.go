@@ -78,17 +78,13 @@ func takeAll(t *testing.T, org *state.Org) {
 }
 
 // owned takes the lease of the instance.
-func owned(t *testing.T, s *state.Store, org *state.Org) *state.Org {
+func owned(t *testing.T, org *state.Org) *state.Org {
 	t.Helper()
-	server, err := s.Server(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	lease, err := org.TakeLease(t.Context(), "test token", time.Minute, server)
-	if err != nil || lease.Holder != "test token" {
+	lease, err := org.TakeLease(t.Context(), "test token", time.Minute)
+	if err != nil || lease.Org == nil {
 		t.Fatal(lease, err)
 	}
-	return org.Owned("test token")
+	return lease.Org
 }
 
 // What one process stores wakes another, on a Redis and on the embedded one.
@@ -100,7 +96,7 @@ func TestNotifyTellsOfWhatGrew(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			a, b := stores(t)
 			id := statetest.Instance()
-			org := owned(t, a, registered(t, a, id))
+			org := owned(t, registered(t, a, id))
 			inbox, changes, other := make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
 			defer org.Notify(inbox, state.InboxStream)()
 			defer org.Notify(changes, state.ChangesStream)()
@@ -151,7 +147,7 @@ func TestNotifySignalsAfterALostConnection(t *testing.T) {
 func TestStoppedNotifyUnsubscribes(t *testing.T) {
 	s := statetest.Open(t)
 	id := statetest.Instance()
-	org := owned(t, s, registered(t, s, id))
+	org := owned(t, registered(t, s, id))
 	channel := "oktasync:{" + id + "}:" + state.InboxStream
 	client := raw(t, statetest.URL(t))
 	subscribed := func() int64 {
@@ -198,7 +194,7 @@ func TestForbiddenChannelsLoseNoEvent(t *testing.T) {
 	if err := raw(t, strings.Replace(server.URL, "unix://", "unix://quiet:secret@", 1)).Publish(t.Context(), "any", "").Err(); err == nil {
 		t.Fatal("the user may publish")
 	}
-	org := owned(t, quiet, registered(t, quiet, "acme"))
+	org := owned(t, registered(t, quiet, "acme"))
 	inbox := make(chan struct{}, 1)
 	defer org.Notify(inbox, state.InboxStream)()
 	accept(t, org, "1")

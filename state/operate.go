@@ -127,12 +127,12 @@ func (o *Org) Cells(ctx context.Context, hash string, fields []string) ([]string
 
 // Order asks the owner to do something with a run.
 func (o *Org) Order(ctx context.Context, run, what string) error {
-	return o.rdb.HSet(ctx, o.key("orders"), run, what).Err()
+	return o.keep(ctx, o.rdb.HSet(ctx, o.key("orders"), run, what).Err())
 }
 
 // Wish keeps what an operator wishes of a sink.
 func (o *Org) Wish(ctx context.Context, sink, wish string) error {
-	return o.rdb.HSet(ctx, o.key("sinks"), sink+" wish", wish).Err()
+	return o.keep(ctx, o.rdb.HSet(ctx, o.key("sinks"), sink+" wish", wish).Err())
 }
 
 // Sinks returns what is kept of the sinks.
@@ -148,9 +148,9 @@ func (o *Org) Orders(ctx context.Context) (map[string]string, error) {
 // SetPaused keeps whether the instance is paused.
 func (o *Org) SetPaused(ctx context.Context, paused bool) error {
 	if paused {
-		return o.rdb.HSet(ctx, o.key("facts"), "paused", "1").Err()
+		return o.keep(ctx, o.rdb.HSet(ctx, o.key("facts"), "paused", "1").Err())
 	}
-	return o.rdb.HDel(ctx, o.key("facts"), "paused").Err()
+	return o.keep(ctx, o.rdb.HDel(ctx, o.key("facts"), "paused").Err())
 }
 
 // ForgetHistory drops the changes and the dead letters, and begins a new epoch:
@@ -175,7 +175,7 @@ func (o *Org) NotWhole(ctx context.Context) error {
 
 // Want keeps the run that is to follow the one that is running.
 func (o *Org) Want(ctx context.Context, what string) error {
-	return o.rdb.HSet(ctx, o.key("facts"), "wanted", what).Err()
+	return o.keep(ctx, o.rdb.HSet(ctx, o.key("facts"), "wanted", what).Err())
 }
 
 // Holding returns the runs that hold something.
@@ -247,19 +247,25 @@ func (o *Org) Look(ctx context.Context, ids []string) ([]Part, error) {
 	return parts, nil
 }
 
-// Purge forgets the instance. Its owner is fenced first, so that nothing comes back.
+// Purge forgets the instance. Its owner is fenced in the same step, so that nothing
+// comes back.
 func (o *Org) Purge(ctx context.Context) error {
-	if err := o.rdb.Del(ctx, o.key("instance")).Err(); err != nil { // nobody can take the lease from then on
-		return err
-	}
-	if err := o.rdb.HSet(ctx, o.key("facts"), "fence", "deleted "+rand.Text()).Err(); err != nil {
+	pipe := o.rdb.TxPipeline()
+	pipe.Del(ctx, o.key("instance")) // nobody can take the lease from then on
+	pipe.HSet(ctx, o.key("facts"), "fence", deleted+rand.Text())
+	if _, err := pipe.Exec(ctx); err != nil {
 		return err
 	}
 	if err := o.rdb.SRem(ctx, instancesKey, o.id).Err(); err != nil {
 		return err
 	}
+	o.kept(ctx, o.prefix, instancesKey)
+	node, err := o.node(ctx)
+	if err != nil {
+		return err
+	}
 	for cursor := uint64(0); ; {
-		keys, next, err := o.rdb.Scan(ctx, cursor, escapeGlob(o.prefix)+"*", 1000).Result()
+		keys, next, err := node.Scan(ctx, cursor, escapeGlob(o.prefix)+"*", 1000).Result()
 		if err != nil {
 			return err
 		}
@@ -273,6 +279,9 @@ func (o *Org) Purge(ctx context.Context) error {
 		}
 	}
 }
+
+// deleted begins the fence of an instance that is being deleted.
+const deleted = "deleted "
 
 func escapeGlob(s string) string {
 	var out []rune

@@ -68,11 +68,13 @@ var ErrNotFound = errors.New("not found")
 
 // Store is a connection to Redis, or an embedded one in memory.
 type Store struct {
-	rdb     redis.UniversalClient
-	owner   redis.UniversalClient // of what only owners do: see Owned
-	server  atomic.Value          // id of the server that the owners' connections lead to
-	mini    *miniredis.Miniredis
-	closing chan struct{} // of the embedded server
+	rdb       redis.UniversalClient // what everybody uses, owners excepted
+	cluster   *redis.ClusterClient  // rdb, if it is a Redis Cluster
+	single    *redis.Client         // rdb, if it is not
+	sentinels bool                  // that know where single is
+	owners    owners
+	mini      *miniredis.Miniredis
+	closing   chan struct{} // of the embedded server
 
 	listening sync.Once
 	heard     atomic.Pointer[listeners] // nil: nobody listens yet
@@ -92,7 +94,7 @@ func (s *Store) age() {
 	}
 }
 
-// poolSize is how many connections there are at most, if the URL does not say:
+// poolSize is how many connections there are to a server at most, if the URL does not say:
 // enough that what takes long, as a merge, keeps deliveries from none.
 const poolSize = 64
 
@@ -100,82 +102,42 @@ type silent struct{}
 
 func (silent) Printf(context.Context, string, ...any) {}
 
-// Open connects to the Redis at url (redis://, rediss://, unix://). An empty url starts an
+// Open connects to the Redis at url: see ParseURL. An empty url starts an
 // embedded server in memory: what it holds ends with the process.
 func Open(ctx context.Context, url string) (*Store, error) {
 	redis.SetLogger(silent{}) // what fails is returned, and logged where it stops
-	s := &Store{}
+	s := &Store{owners: owners{open: map[*pinned]bool{}}}
 	if url == "" {
 		s.mini = miniredis.NewMiniRedis()
 		if err := s.mini.Start(); err != nil {
 			return nil, fmt.Errorf("start the embedded store: %w", err)
 		}
-		s.rdb = redis.NewClient(&redis.Options{Addr: s.mini.Addr(), DisableIdentity: true})
-		s.owner = s.rdb
+		s.single = redis.NewClient(&redis.Options{Addr: s.mini.Addr(), DisableIdentity: true})
+		s.rdb = s.single
 		s.closing = make(chan struct{})
 		go s.age()
 		return s, nil
 	}
-	opts, err := redis.ParseURL(url)
+	a, err := ParseURL(url)
 	if err != nil {
-		return nil, fmt.Errorf("OKTASYNC_REDIS_URL is no URL of a Redis, as redis://host:6379/0: %w", hideURL(err))
+		return nil, fmt.Errorf("OKTASYNC_REDIS_URL is no URL of a Redis, as redis://host:6379/0: %w", err)
 	}
-	opts.ContextTimeoutEnabled = true
-	opts.DisableIdentity = true
-	if opts.PoolSize == 0 {
-		opts.PoolSize = poolSize
-	}
-	s.rdb = redis.NewClient(opts)
-	owner := *opts
-	owner.OnConnect = s.sameServer
-	s.owner = redis.NewClient(&owner)
-	if err := s.loaded(ctx); err != nil {
+	if err := s.connect(ctx, a); err != nil {
 		s.Close()
-		return nil, fmt.Errorf("no answer of Redis at %s: check OKTASYNC_REDIS_URL and that it runs: %w", opts.Addr, err)
+		return nil, fmt.Errorf("%s: %w", a.explain(err), err)
 	}
 	return s, nil
-}
-
-// hideURL keeps a URL, and the password in it, out of an error.
-func hideURL(err error) error {
-	var parse interface{ Unwrap() error }
-	if errors.As(err, &parse) && parse.Unwrap() != nil {
-		return parse.Unwrap()
-	}
-	return errors.New("cannot be parsed")
 }
 
 // AddHook sees every command: tests put faults there.
 func (s *Store) AddHook(h redis.Hook) {
 	s.rdb.AddHook(h)
-	if s.owner != s.rdb {
-		s.owner.AddHook(h)
+	s.owners.Lock()
+	defer s.owners.Unlock()
+	s.owners.hooks = append(s.owners.hooks, h)
+	for p := range s.owners.open {
+		p.client.AddHook(h)
 	}
-}
-
-// sameServer lets an owner connect only to the server that it took its lease
-// from. One that was started again may have lost its last moments, which what
-// the owner has in memory still rests on.
-func (s *Store) sameServer(ctx context.Context, c *redis.Conn) error {
-	text, err := c.Info(ctx, "server").Result()
-	if err != nil {
-		return err
-	}
-	id := fields(text)["run_id"]
-	if known, _ := s.server.Load().(string); known != "" && known != id {
-		return ErrFenced
-	}
-	s.server.Store(id)
-	return nil
-}
-
-// Adopt lets owners connect to the server that runs now. None may be at work.
-func (s *Store) Adopt() { s.server.Store("") }
-
-// Stale tells whether owners are kept from a server that was started again.
-func (s *Store) Stale(id string) bool {
-	known, _ := s.server.Load().(string)
-	return known != "" && known != id
 }
 
 // Embedded tells whether the state is in memory only.
@@ -208,10 +170,14 @@ func (s *Store) Close() error {
 	if l := s.heard.Load(); l != nil {
 		err = l.close()
 	}
-	err = errors.Join(err, s.rdb.Close())
-	if s.owner != nil && s.owner != s.rdb {
-		err = errors.Join(err, s.owner.Close())
+	if s.rdb != nil {
+		err = errors.Join(err, s.rdb.Close())
 	}
+	s.owners.Lock()
+	for p := range s.owners.open {
+		err = errors.Join(err, p.client.Close())
+	}
+	s.owners.Unlock()
 	if s.mini != nil {
 		close(s.closing)
 		s.mini.Close()
@@ -221,7 +187,8 @@ func (s *Store) Close() error {
 
 const (
 	instancesKey = "oktasync:instances"
-	markKey      = "oktasync:mark"
+	// markKey is in the slot of the list: a node of a Redis Cluster loses both or none.
+	markKey = "oktasync:mark:{" + instancesKey + "}"
 )
 
 // Mark returns what the first registration left in this Redis: "" means that
@@ -245,16 +212,8 @@ type Org struct {
 	rdb    redis.UniversalClient
 	id     string
 	prefix string
-	token  string // of the lease
-}
-
-// Owned returns the same state for the process that has the lease by the token:
-// what it merges is ErrFenced once another process has it, and everything once
-// Redis was started again.
-func (o *Org) Owned(token string) *Org {
-	owned := *o
-	owned.token, owned.rdb = token, o.s.owner
-	return &owned
+	token  string  // of the lease, for its owner
+	pinned *pinned // of its owner
 }
 
 // Org returns the state of the instance; nothing is read or written yet.
@@ -263,6 +222,19 @@ func (s *Store) Org(instance string) *Org {
 }
 
 func (o *Org) key(name string) string { return o.prefix + name }
+
+// Lost tells whether an instance has no settings though nobody deleted it: a node of a
+// Redis Cluster came back without what it held.
+func (o *Org) Lost(ctx context.Context) (bool, error) {
+	facts, err := o.rdb.HMGet(ctx, o.key("facts"), "fence").Result()
+	if err != nil {
+		return false, err
+	}
+	if fence, _ := facts[0].(string); strings.HasPrefix(fence, deleted) {
+		return false, nil
+	}
+	return o.rdb.SIsMember(ctx, instancesKey, o.id).Result() // a deletion takes it off the list first
+}
 
 // Instance returns the settings as they were set, or ErrNotFound.
 func (o *Org) Instance(ctx context.Context) ([]byte, error) {
@@ -296,7 +268,16 @@ func (o *Org) RestoreInstance(ctx context.Context, settings []byte) error {
 	if err := o.rdb.Set(ctx, o.key("instance"), settings, 0).Err(); err != nil {
 		return err
 	}
-	return o.rdb.SAdd(ctx, instancesKey, o.id).Err()
+	return o.List(ctx)
+}
+
+// List puts the instance into the list of them all.
+func (o *Org) List(ctx context.Context) error {
+	if err := o.rdb.SAdd(ctx, instancesKey, o.id).Err(); err != nil {
+		return err
+	}
+	o.kept(ctx, o.prefix, instancesKey)
+	return nil
 }
 
 // Event is an entry of the inbox.
@@ -886,6 +867,9 @@ func (o *Org) StartRun(ctx context.Context, id string, description []byte, scope
 		args = append(args, strings.TrimPrefix(c.Hash, "pending:"), c.Field)
 	}
 	running, err := startScript.Run(ctx, o.rdb, []string{o.prefix}, args...).Text()
+	if o.token == "" { // an owner starts it again by itself
+		err = o.keep(ctx, err)
+	}
 	return running, refusal(err)
 }
 

@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
-	"net/url"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -46,12 +46,7 @@ func (d *doctor) checkRedis(ctx context.Context) {
 	} else {
 		d.r.ok("redis.version", "Redis has version %s.", health.Version)
 	}
-	if health.Role == "slave" {
-		d.r.add(finding{"redis.role", levelError, "This Redis is a replica.", "it takes no writes", "set OKTASYNC_REDIS_URL to the primary"})
-	}
-	if health.Cluster {
-		d.r.add(finding{"redis.role", levelError, "This Redis is a node of a cluster.", "Redis Cluster is not supported yet", "use one server"})
-	}
+	d.redisRole(health)
 	d.redisConcerns(health)
 	d.redisRoom(health)
 	if now, err := store.Now(ctx); err == nil {
@@ -81,10 +76,31 @@ func (d *doctor) redisAnswer(ctx context.Context, store *state.Store) {
 	d.r.ok("redis.answer", "Redis answers within %s.", slowRedis)
 }
 
+// redisRole tells which server, or servers, are worked with.
+func (d *doctor) redisRole(health state.Health) {
+	if health.Role == "slave" {
+		d.r.add(finding{"redis.role", levelError, "This Redis is a replica.", "it takes no writes", "set OKTASYNC_REDIS_URL to the primary"})
+		return
+	}
+	switch {
+	case !health.Cluster && !health.Sentinel:
+		return
+	case health.Replicas == 0:
+		d.r.add(finding{"redis.role", levelWarning, "A master has no replica.", "when it dies its instances stand still until it is back, and their event hooks are answered with 503", "give each master a replica"})
+	case health.Cluster:
+		d.r.ok("redis.role", "This is a Redis Cluster of %d masters, each with a replica.", health.Masters)
+	default:
+		d.r.ok("redis.role", "Sentinels know the master, which has a replica.")
+	}
+}
+
 // redisTLS looks at whether others can listen.
 func (d *doctor) redisTLS() {
-	u, err := url.Parse(d.RedisURL.Reveal())
-	if err != nil || u.Scheme != "redis" || local(u.Hostname()) {
+	a, err := state.ParseURL(d.RedisURL.Reveal())
+	if err != nil || a.Scheme != "redis" || !slices.ContainsFunc(a.Hosts, func(host string) bool {
+		name, _, _ := net.SplitHostPort(host)
+		return !local(name)
+	}) {
 		return
 	}
 	d.r.add(finding{"redis.tls", levelWarning, "The connection to Redis is not encrypted.", "its password, and names of people, can be read on the way",

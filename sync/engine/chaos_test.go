@@ -206,22 +206,18 @@ func obeyParent(what, id string, args []string, orgs map[string]*org, clock func
 		if err != nil {
 			return "", err
 		}
-		server, err := e.store.Server(ctx)
-		if err != nil {
-			return "", err
-		}
 		token := fmt.Sprint("worker ", os.Getpid(), rand.Int64())
+		var lease state.Lease
 		for {
-			lease, err := e.store.Org(id).TakeLease(ctx, token, 50*time.Millisecond, server)
-			if err != nil {
+			if lease, err = e.store.Org(id).TakeLease(ctx, token, 50*time.Millisecond); err != nil {
 				return "", err
 			}
-			if lease.Holder == token {
+			if lease.Org != nil {
 				break
 			}
 			time.Sleep(10 * time.Millisecond) // the lease of the one that was killed ends by itself
 		}
-		o := e.newOrg(ctx, id, settings, token)
+		o := e.newOrg(ctx, id, settings, lease)
 		if err := o.prepare(); err != nil {
 			return "", err
 		}
@@ -425,9 +421,9 @@ func (h *history) crash(during string, after time.Duration, part string) {
 	}
 	_, _ = h.do("open", h.skew.String())
 	// Until Redis has written its file anew, as the repair asks it to, another
-	// crash could tear a transaction: see state.Store.RewriteAOF.
+	// crash could tear a transaction: see state.Org.RewriteAOF.
 	for {
-		info, err := h.e.store.Persistence(context.Background())
+		info, err := h.e.store.Org(h.id).Persistence(context.Background())
 		if err != nil {
 			h.t.Fatal(err)
 		}
@@ -595,7 +591,6 @@ func (h *history) end() {
 		}
 		h.clock.pass(5 * time.Second)
 	}
-	h.e.store.Adopt()
 	r := &rig{tb: t, org: h.sim, clock: h.clock.ManualClock, e: h.e, id: h.id}
 	r.o = &org{factors: true}
 	got := r.graph()

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/oktasync/oktasync/state"
 	"github.com/oktasync/oktasync/state/statetest"
 	"github.com/oktasync/oktasync/sync/okta"
 	"github.com/oktasync/oktasync/sync/okta/oktasim"
@@ -140,7 +141,7 @@ func TestStoreThatFailsAnywhereLosesAndDoublesNothing(t *testing.T) {
 			if rounds.IntN(3) == 0 { // the process is replaced
 				r.close()
 				settings := r.o.settings
-				r.o = e.newOrg(context.Background(), r.id, settings, "")
+				r.o = e.newOrg(context.Background(), r.id, settings, state.Lease{Org: e.store.Org(r.id)})
 				until("start", r.o.prepare)
 			}
 		}

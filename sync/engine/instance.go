@@ -94,7 +94,7 @@ func (e *Engine) register(ctx context.Context, in Instance) (done bool, err erro
 			in.HookSecrets = old.HookSecrets
 		}
 		if err == nil && equal(old, in) {
-			return true, nil
+			return true, unavailable(st.List(ctx)) // which a registration that broke off did not reach
 		}
 		if err == nil && old.OrgURL != in.OrgURL {
 			e.cfg.Log.Warn("the instance has another org URL: its graph is whole again after the next full read", "instance", in.ID)

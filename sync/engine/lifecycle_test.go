@@ -282,7 +282,7 @@ func TestWrongSecretKeyIsSaid(t *testing.T) {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(t.Context())
-	o := other.newOrg(ctx, in.ID, settings, "")
+	o := other.newOrg(ctx, in.ID, settings, state.Lease{Org: other.store.Org(in.ID)})
 	go o.work()
 	status := InstanceStatus{}
 	for deadline := time.Now().Add(10 * time.Second); status.Problem == "" && time.Now().Before(deadline); {

@@ -67,11 +67,11 @@ type org struct {
 	traces *lru.Cache[string, trace.SpanContext] // of an event or run, the span it was at last in
 }
 
-func (e *Engine) newOrg(ctx context.Context, id string, settings []byte, token string) *org {
+func (e *Engine) newOrg(ctx context.Context, id string, settings []byte, lease state.Lease) *org {
 	o := &org{
 		id: id, settings: settings, cfg: e.cfg, log: e.cfg.Log.With("instance", id),
-		store: e.store, st: e.store.Org(id).Owned(token), engine: e,
-		token: token, leaseTime: e.leaseTime(), logFilter: logFilter(convert.EventTypes()),
+		store: e.store, st: lease.Org, engine: e,
+		token: lease.Holder, epoch: lease.Epoch, leaseTime: e.leaseTime(), logFilter: logFilter(convert.EventTypes()),
 		stopped: make(chan struct{}),
 		asked:   make(chan struct{}, 1), started: make(chan struct{}, 1), behind: make(chan struct{}, 1),
 		trying: map[string]bool{}, failed: map[string]int{}, traces: newTraces(),
@@ -105,6 +105,7 @@ func (o *org) fallBehind() { signal(o.behind) }
 // work runs the loops until the org is stopped, and hands the lease over.
 func (o *org) work() {
 	defer close(o.stopped)
+	defer o.st.Release()
 	defer o.engine.notify() // it may be taken again at once
 	var keeper sync.WaitGroup
 	keeper.Go(o.keepLease)

@@ -5,9 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -54,20 +52,6 @@ func (e *Engine) Run(ctx context.Context) error {
 // employ sees to it that every instance has an owner: of each that has none,
 // this process becomes it. An instance whose settings changed starts anew.
 func (e *Engine) employ(ctx context.Context, group *sync.WaitGroup) error {
-	server, err := e.store.Server(ctx)
-	if err != nil {
-		return err
-	}
-	if e.store.Stale(server) {
-		e.cfg.Log.Warn("Redis was started again: all work begins anew")
-		e.mu.Lock()
-		stale := slices.Collect(maps.Values(e.orgs))
-		e.mu.Unlock()
-		for _, o := range stale {
-			e.retire(o)
-		}
-		e.store.Adopt()
-	}
 	if err := e.restoreWiped(ctx); err != nil {
 		return err
 	}
@@ -75,49 +59,34 @@ func (e *Engine) employ(ctx context.Context, group *sync.WaitGroup) error {
 	if err != nil {
 		return err
 	}
+	e.mu.Lock()
+	before := e.known
+	e.mu.Unlock()
 	known := map[string][]byte{}
-	for _, id := range ids {
-		st := e.store.Org(id)
-		settings, err := st.Instance(ctx)
-		if errors.Is(err, state.ErrNotFound) {
-			continue // its settings are gone: the others work on
-		}
-		if err != nil {
-			return fmt.Errorf("instance %s: %w", id, err)
-		}
-		known[id] = settings
-		paused, err := st.Fact(ctx, "paused")
-		if err != nil {
-			return fmt.Errorf("instance %s: %w", id, err)
-		}
-		if old := e.org(id); old != nil {
-			old.paused.Store(paused != "")
-			if !old.over() && string(old.settings) == string(settings) {
-				old.wake()
-				continue
-			}
-			if !e.retire(old) {
-				continue // a sink has not let go of it yet
+	var failed error // of the first: it holds up none of the others
+	for _, now := range e.store.Standings(ctx, ids) {
+		id, err := now.ID, now.Err
+		switch {
+		case err != nil:
+			known[id] = before[id] // for all we know
+		case now.Settings != nil:
+			known[id] = now.Settings
+			err = e.employOne(ctx, group, now)
+		case before[id] != nil:
+			var restored bool
+			if restored, err = e.restoreLost(ctx, id, before[id]); restored || err != nil {
+				known[id] = before[id]
 			}
 		}
-		token := e.name + " " + rand.Text()
-		lease, err := st.TakeLease(ctx, token, e.leaseTime(), server)
-		if err != nil {
-			return fmt.Errorf("instance %s: %w", id, err)
+		if known[id] == nil {
+			delete(known, id)
 		}
-		if lease.Holder != token {
-			continue // another process works for it
+		if err != nil && failed == nil {
+			failed = fmt.Errorf("instance %s: %w", id, err)
 		}
-		o := e.newOrg(ctx, id, settings, token)
-		o.epoch = lease.Epoch
-		o.paused.Store(paused != "")
-		e.mu.Lock()
-		e.orgs[id] = o
-		e.mu.Unlock()
-		group.Go(o.work)
 	}
 	if mark, err := e.store.Mark(ctx); err != nil || mark != e.mark {
-		return err // Redis was wiped meanwhile: what was read of it is no sign of a deletion
+		return errors.Join(failed, err) // Redis was wiped meanwhile: what was read of it is no sign of a deletion
 	}
 	e.mu.Lock()
 	for id := range e.known {
@@ -151,6 +120,32 @@ func (e *Engine) employ(ctx context.Context, group *sync.WaitGroup) error {
 			e.cfg.Observe.Deleted(id)
 		}
 	}
+	return failed
+}
+
+// employOne becomes the owner of an instance that has none.
+func (e *Engine) employOne(ctx context.Context, group *sync.WaitGroup, now state.Standing) error {
+	if old := e.org(now.ID); old != nil {
+		old.paused.Store(now.Paused)
+		if !old.over() && string(old.settings) == string(now.Settings) {
+			old.wake()
+			return nil
+		}
+		if !e.retire(old) {
+			return nil // a sink has not let go of it yet
+		}
+	}
+	token := e.name + " " + rand.Text()
+	lease, err := e.store.Org(now.ID).TakeLease(ctx, token, e.leaseTime())
+	if err != nil || lease.Org == nil {
+		return err // or another process works for it
+	}
+	o := e.newOrg(ctx, now.ID, now.Settings, lease)
+	o.paused.Store(now.Paused)
+	e.mu.Lock()
+	e.orgs[now.ID] = o
+	e.mu.Unlock()
+	group.Go(o.work)
 	return nil
 }
 
@@ -212,18 +207,7 @@ func (e *Engine) restoreWiped(ctx context.Context) error {
 	if before != "" && (mark == "" || mark != before && fresh) {
 		e.cfg.Log.Error("Redis lost its state: every instance is read in full again; see README, Redis, on persistence", "instances", len(known))
 		for id, settings := range known {
-			st := e.store.Org(id)
-			// First the run, then the settings without which nobody works on it: a crash between is repeated.
-			if _, _, err := e.startRun(ctx, st, id, Start{Trigger: "state-lost"}); err != nil {
-				return err
-			}
-			// Only where they are missing: an operator may have been faster.
-			if _, err := st.Instance(ctx); err == nil {
-				continue
-			} else if !errors.Is(err, state.ErrNotFound) {
-				return err
-			}
-			if err := st.RestoreInstance(ctx, settings); err != nil {
+			if err := e.restore(ctx, id, settings); err != nil {
 				return err
 			}
 		}
@@ -240,6 +224,31 @@ func (e *Engine) restoreWiped(ctx context.Context) error {
 	return nil
 }
 
+// restore registers an instance again.
+func (e *Engine) restore(ctx context.Context, id string, settings []byte) error {
+	st := e.store.Org(id)
+	// First the run, then the settings without which nobody works on it: a crash between is repeated.
+	if _, _, err := e.startRun(ctx, st, id, Start{Trigger: "state-lost"}); err != nil {
+		return err
+	}
+	// Only where they are missing: an operator may have been faster.
+	if _, err := st.Instance(ctx); !errors.Is(err, state.ErrNotFound) {
+		return err
+	}
+	return st.RestoreInstance(ctx, settings)
+}
+
+// restoreLost registers an instance again, with the settings that this process knows, if a
+// node of a Redis Cluster lost it.
+func (e *Engine) restoreLost(ctx context.Context, id string, settings []byte) (bool, error) {
+	lost, err := e.store.Org(id).Lost(ctx)
+	if err != nil || !lost {
+		return false, err
+	}
+	e.cfg.Log.Error("Redis lost the state of an instance: it is read in full again; see README, Redis, on persistence", "instance", id)
+	return true, e.restore(ctx, id, settings)
+}
+
 // keepLease renews the lease until the org stops. Lost, or in a new epoch, the
 // org stops: it starts anew if the lease can be taken again.
 func (o *org) keepLease() {
@@ -252,16 +261,12 @@ func (o *org) keepLease() {
 			return
 		case <-tick.C:
 		}
-		server, err := o.store.Server(o.ctx)
-		var lease state.Lease
-		if err == nil {
-			lease, err = o.st.KeepLease(o.ctx, o.token, o.leaseTime, server)
-		}
+		lease, err := o.st.KeepLease(o.ctx, o.leaseTime)
 		switch {
 		case o.ctx.Err() != nil:
 			return
 		case errors.Is(err, state.ErrFenced):
-			o.stop() // Redis was started again
+			o.stop() // Redis was started again, or another server is in its place
 			return
 		case err != nil:
 			o.log.Warn("lease could not be renewed", "err", err)
@@ -287,7 +292,8 @@ func owner(token string) string {
 func (o *org) handOver() {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(o.ctx), 2*time.Second)
 	defer cancel()
-	if err := o.st.ReleaseLease(ctx, o.token); err != nil {
+	// Of the server that has the instance now: ours may be dead.
+	if err := o.store.Org(o.id).ReleaseLease(ctx, o.token); err != nil {
 		o.log.Warn("lease could not be handed over: it ends by itself", "err", err)
 	}
 }
@@ -299,7 +305,8 @@ func (o *org) repair() error {
 	if err != nil || epoch == "" {
 		return err
 	}
-	if err := o.store.RewriteAOF(o.ctx); err != nil {
+	o.log.Warn("Redis was started again, or failed over, and may have lost its last moments: they are made up for", "epoch", epoch)
+	if err := o.st.RewriteAOF(o.ctx); err != nil {
 		o.log.Warn("Redis could not be asked to write its append-only file anew: run BGREWRITEAOF before it is started again, or a script may take effect in part", "err", err)
 	}
 	if err := o.rewindLog(); err != nil {

@@ -251,24 +251,25 @@ func TestStalledOwnerIsFenced(t *testing.T) {
 	register(t, w, sim, "acme")
 	st := w.store.Org("acme")
 	ctx := t.Context()
-	id, err := w.store.Server(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
+	owned := map[string]*state.Org{}
 	take := func(token string, lasts time.Duration) bool {
 		t.Helper()
-		lease, err := st.TakeLease(ctx, token, lasts, id)
+		lease, err := st.TakeLease(ctx, token, lasts)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if lease.Org != nil {
+			owned[token] = lease.Org
+			t.Cleanup(lease.Org.Release)
 		}
 		return lease.Holder == token
 	}
 	write := func(token string) error {
-		_, err := st.Owned(token).Merge(ctx, state.Batch{Set: []state.Cell{{Hash: "facts", Field: "test", Value: token}}})
+		_, err := owned[token].Merge(ctx, state.Batch{Set: []state.Cell{{Hash: "facts", Field: "test", Value: token}}})
 		return err
 	}
 	log := func(token string) error {
-		_, err := st.Owned(token).AcceptLog(ctx, `{"link":"`+token+`"}`, nil, nil)
+		_, err := owned[token].AcceptLog(ctx, `{"link":"`+token+`"}`, nil, nil)
 		return err
 	}
 	if !take("a", time.Second) || write("a") != nil || log("a") != nil {
@@ -289,16 +290,16 @@ func TestStalledOwnerIsFenced(t *testing.T) {
 			t.Errorf("%s of the old owner: %v", what, err)
 		}
 	}
-	if _, err := st.Owned("a").StartRun(ctx, "acme-late", []byte(`{}`), nil); err != state.ErrFenced {
+	if _, err := owned["a"].StartRun(ctx, "acme-late", []byte(`{}`), nil); err != state.ErrFenced {
 		t.Errorf("the old owner started a run: %v", err)
 	}
 	if take("a", time.Minute) {
 		t.Error("the old owner took the lease back")
 	}
-	if lease, err := st.KeepLease(ctx, "a", time.Minute, id); err != nil || lease.Holder != "b" {
+	if lease, err := owned["a"].KeepLease(ctx, time.Minute); err != nil || lease.Holder != "b" {
 		t.Errorf("the old owner kept the lease: %+v, %v", lease, err)
 	}
-	if lease, err := st.KeepLease(ctx, "b", time.Minute, id); err != nil || lease.Holder != "b" {
+	if lease, err := owned["b"].KeepLease(ctx, time.Minute); err != nil || lease.Holder != "b" {
 		t.Errorf("the owner did not keep the lease: %+v, %v", lease, err)
 	}
 	if err := st.ReleaseLease(ctx, "a"); err != nil || write("b") != nil || take("c", time.Minute) {

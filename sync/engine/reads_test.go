@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/oktasync/oktasync/state"
 	"github.com/oktasync/oktasync/sync/okta/oktasim"
 )
 
@@ -386,7 +387,7 @@ func (r *rig) restart() {
 	if err != nil {
 		r.Fatal(err)
 	}
-	r.o = r.e.newOrg(ctx, r.id, settings, "")
+	r.o = r.e.newOrg(ctx, r.id, settings, state.Lease{Org: r.e.store.Org(r.id)})
 	if err := r.o.prepare(); err != nil {
 		r.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/oktasync/oktasync/state"
 	"github.com/oktasync/oktasync/state/statetest"
 	"github.com/oktasync/oktasync/sync/okta"
 	"github.com/oktasync/oktasync/sync/okta/oktasim"
@@ -79,7 +80,7 @@ func newRig(t tb, e *Engine, sim *oktasim.Org, clock *oktasim.ManualClock) *rig 
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.o = e.newOrg(ctx, r.id, settings, "")
+	r.o = e.newOrg(ctx, r.id, settings, state.Lease{Org: e.store.Org(r.id)})
 	if err := r.o.prepare(); err != nil {
 		t.Fatal(err)
 	}
