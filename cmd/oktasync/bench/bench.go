@@ -14,6 +14,8 @@ import (
 // Command is oktasync bench.
 type Command struct {
 	Reconcile reconcileCmd `cmd:"" help:"Full reconciles of generated orgs: time, calls, memory, by the size of the org."`
+	Sweep     sweepCmd     `cmd:"" help:"A sweep of a quiet org, against a full reconcile."`
+	Import    importCmd    `cmd:"" help:"A bulk import: many users arrive as events."`
 
 	Org orgCmd `cmd:"" hidden:"" help:"Serve a generated org."`
 }
