@@ -172,22 +172,22 @@ func (st *stand) begin(ctx context.Context) (spent, error) {
 
 // arrive has users come and delivers their events.
 func (st *stand) arrive(ctx context.Context, cmd importCmd) error {
-	g, ctx := errgroup.WithContext(ctx)
+	g, sending := errgroup.WithContext(ctx)
 	g.SetLimit(senders)
 	start := time.Now()
-	for from := 0; from < cmd.Import && ctx.Err() == nil; from += cmd.Batch {
+	for from := 0; from < cmd.Import && sending.Err() == nil; from += cmd.Batch {
 		n := min(cmd.Batch, cmd.Import-from)
 		due := start.Add(time.Duration(from) * time.Second / time.Duration(cmd.Rate))
 		select {
 		case <-time.After(time.Until(due)):
-		case <-ctx.Done():
+		case <-sending.Done():
 		}
 		g.Go(func() error {
 			var came growth
-			if err := fetch(ctx, st.orgURL+"/bench/grow?users="+strconv.Itoa(n), &came); err != nil {
+			if err := fetch(sending, st.orgURL+"/bench/grow?users="+strconv.Itoa(n), &came); err != nil {
 				return err
 			}
-			return st.service.deliver(ctx, delivery(st.orgURL, came.From, came.To, came.At))
+			return st.service.deliver(sending, delivery(st.orgURL, came.From, came.To, came.At))
 		})
 	}
 	return errors.Join(g.Wait(), ctx.Err())
