@@ -10,8 +10,8 @@
 //	dead                 stream: events that could not be understood (source, event, reason)
 //	rec:<scope>          hash: member → version and presence; of edges, their content too
 //	content:<scope>      hash: member → content of present users, groups, apps, the account
-//	hang:user/<user>     set: m<group>, a<app>: the edges of the user found in other scopes
-//	hang:group/<group>   set: the applications assigned to the group
+//	hang:user/<user>     hash: m<group>, a<app> → nothing: the edges of the user found in other scopes
+//	hang:group/<group>   hash: the applications assigned to the group → nothing
 //	shared:<object>      sorted set: the records that give a graph object of several
 //	moved                hash: group → the newest event of its members, ms
 //	marks                hash: scope → watermark, ms

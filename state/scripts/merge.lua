@@ -209,6 +209,20 @@ local function show(r, before, after)
   end
 end
 
+-- hang runs a command on the hash that tells which edges hang on a record: kept
+-- packed it takes a third of what a set does. Builds until November 2026 kept a set.
+local function hang(command, on, ...)
+  local key = prefix .. 'hang:' .. on
+  local reply = redis.pcall(command, key, ...)
+  if type(reply) == 'table' and reply.err then
+    local members = redis.call('SMEMBERS', key)
+    redis.call('DEL', key)
+    for _, member in ipairs(members) do redis.call('HSET', key, member, '') end
+    reply = redis.call(command, key, ...)
+  end
+  return reply
+end
+
 -- hanging lists the records of which r is an end.
 local function hanging(r)
   local ids = {}
@@ -219,7 +233,7 @@ local function hanging(r)
   end
   if r.kind == 'group' then
     of('member/', 'members/' .. r.member, r.member)
-    for _, app in ipairs(redis.call('SMEMBERS', prefix .. 'hang:group/' .. r.member)) do
+    for _, app in ipairs(hang('HKEYS', 'group/' .. r.member)) do
       ids[#ids + 1] = 'appgroup/' .. app .. '/' .. r.member
     end
   elseif r.kind == 'app' then
@@ -227,7 +241,7 @@ local function hanging(r)
     of('appgroup/', 'appgroups/' .. r.member, r.member)
   elseif r.kind == 'user' then
     of('factor/', 'factors/' .. r.member, r.member)
-    for _, edge in ipairs(redis.call('SMEMBERS', prefix .. 'hang:user/' .. r.member)) do
+    for _, edge in ipairs(hang('HKEYS', 'user/' .. r.member)) do
       local kind = string.sub(edge, 1, 1) == 'm' and 'member/' or 'appuser/'
       ids[#ids + 1] = kind .. string.sub(edge, 2) .. '/' .. r.member
     end
@@ -235,11 +249,11 @@ local function hanging(r)
   return ids
 end
 
--- index says from which set a record that is not in its end's scope is found.
+-- index says where, and how, a record is noted that is not in its end's scope.
 local function index(r)
-  if r.kind == 'member' then return 'hang:user/' .. r.member, 'm' .. r.owner end
-  if r.kind == 'appuser' then return 'hang:user/' .. r.member, 'a' .. r.owner end
-  if r.kind == 'appgroup' then return 'hang:group/' .. r.member, r.owner end
+  if r.kind == 'member' then return 'user/' .. r.member, 'm' .. r.owner end
+  if r.kind == 'appuser' then return 'user/' .. r.member, 'a' .. r.owner end
+  if r.kind == 'appgroup' then return 'group/' .. r.member, r.owner end
 end
 
 local function save(r)
@@ -249,21 +263,26 @@ local function save(r)
   elseif r.kind == 'user' then
     value = 'P' .. num(r.v) .. ';' .. r.mfa .. ';' .. r.everyone
   elseif inline[r.kind] then
-    value = 'P' .. num(r.v) .. ';' .. num(r.absent) .. ';' .. num(r.cv) .. ';' .. (r.content or '')
+    -- An absence that the watermark tells, and a content as new as the record, go without saying.
+    value = 'P' .. num(r.v)
+    if not r.content or r.cv ~= r.v or r.absent > 2 * mark(r.scope) then
+      value = value .. ';' .. num(r.absent) .. ';' .. num(r.cv) .. ';'
+    end
+    value = value .. (r.content or '')
   else
     value = 'P' .. num(r.v)
   end
   write(r.scope, r.member, value)
   if not r.stored then
-    local set, field = index(r)
-    if set then redis.call('SADD', prefix .. set, field) end
+    local on, edge = index(r)
+    if on then hang('HSET', on, edge, '') end
   end
 end
 
 local function forget(r)
   write(r.scope, r.member, false)
-  local set, field = index(r)
-  if set then redis.call('SREM', prefix .. set, field) end
+  local on, edge = index(r)
+  if on then hang('HDEL', on, edge) end
 end
 
 local function mfa(user)

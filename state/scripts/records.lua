@@ -117,6 +117,7 @@ end
 --   member, group, app, …     P<version>
 --   user                      P<version>;<mfa: t, f or nothing>;<id of Everyone whose edge it has>
 --   appuser, appgroup, factor P<version>;<newest absence>;<version of content>;
+--                             or P<version>, which is the content's too, if no absence is newer than the watermark
 -- All records that a list brought have the same head or few: each is parsed once.
 local heads = {}
 local function parseHead(text)
