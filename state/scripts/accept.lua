@@ -20,7 +20,7 @@ if ARGV[5] ~= '' then
   end
   redis.call('HSET', prefix .. 'cursors', 'log', ARGV[5])
 end
-local coverage = prefix .. 'coverage'
+local coverage = {} -- by type: events that were new, their delays' sum and the greatest
 local new, at = 0, 8
 for _ = 1, tonumber(ARGV[7]) do
   local seen, typ, delay = prefix .. 'seen:' .. ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])
@@ -31,16 +31,22 @@ for _ = 1, tonumber(ARGV[7]) do
       redis.call('XADD', prefix .. 'inbox', '*', 'source', source, 'event', ARGV[at + 4], 'trace', ARGV[at + 3])
     end
     new = new + 1
-    redis.call('HINCRBY', coverage, typ .. ' ' .. source, 1)
-    redis.call('HINCRBY', coverage, typ .. ' ' .. source .. ' sum', delay)
-    if delay > tonumber(redis.call('HGET', coverage, typ .. ' ' .. source .. ' max') or 0) then
-      redis.call('HSET', coverage, typ .. ' ' .. source .. ' max', delay)
-    end
+    local c = coverage[typ] or {n = 0, sum = 0, max = 0}
+    c.n, c.sum, c.max = c.n + 1, c.sum + delay, math.max(c.max, delay)
+    coverage[typ] = c
   elseif source == 'hook' and redis.call('GET', seen) == 'log' then
     redis.call('SET', seen, 'both', 'EX', ARGV[2])
-    redis.call('HINCRBY', coverage, typ .. ' late', 1)
+    redis.call('HINCRBY', prefix .. 'coverage', typ .. ' late', 1)
   end
   at = at + 5
+end
+for typ, c in pairs(coverage) do
+  local name = typ .. ' ' .. source
+  redis.call('HINCRBY', prefix .. 'coverage', name, c.n)
+  redis.call('HINCRBY', prefix .. 'coverage', name .. ' sum', c.sum)
+  if c.max > tonumber(redis.call('HGET', prefix .. 'coverage', name .. ' max') or 0) then
+    redis.call('HSET', prefix .. 'coverage', name .. ' max', c.max)
+  end
 end
 for i = at, #ARGV, 2 do
   redis.call('XADD', prefix .. 'dead', 'MAXLEN', '~', ARGV[3], '*', 'source', source, 'event', ARGV[i], 'reason', ARGV[i + 1])
