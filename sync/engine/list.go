@@ -107,7 +107,7 @@ func (o *org) list(ctx context.Context, l *listing) (err error) {
 				}
 				b.Set = append(b.Set, state.Cell{Hash: l.cell.Hash, Field: l.cell.Field, Value: string(kept)})
 			}
-			merged, err := o.merge(ctx, b)
+			merged, err := o.mergePage(ctx, l, b)
 			if err != nil {
 				return err
 			}
@@ -130,6 +130,27 @@ func (o *org) list(ctx context.Context, l *listing) (err error) {
 	}
 }
 
+// bulkRecords is how many records of members, assignments and factors a run has merged
+// at once: a page of the longest. Redis works on one script at a time; so events, and the
+// lists that say what else there is to read, wait behind one such page and not behind
+// one of each worker.
+const (
+	bulkRecords = 1000
+	bulkLeast   = 100 // as which a page counts that has fewer
+)
+
+// mergePage merges what a listing brought.
+func (o *org) mergePage(ctx context.Context, l *listing, b batch) (state.Merged, error) {
+	if l.run != nil && l.cell.Hash != "pending:"+lists {
+		records := int64(min(max(len(b.observations), bulkLeast), bulkRecords))
+		if err := l.run.bulk.Acquire(ctx, records); err != nil {
+			return state.Merged{}, err
+		}
+		defer l.run.bulk.Release(records)
+	}
+	return o.merge(ctx, b)
+}
+
 func (l *listing) place() (at place) {
 	_ = json.Unmarshal([]byte(l.cell.Value), &at)
 	return at
@@ -146,7 +167,7 @@ func (o *org) complete(ctx context.Context, l *listing, b batch, at place, items
 	mark := state.Mark{Scope: string(l.scope), Millis: at.AsOf, Cursor: "0", Source: string(l.cause.Source), Cause: l.cause.ID, Empty: at.Items == 0}
 	for {
 		b.Mark = &mark
-		merged, err := o.merge(ctx, b)
+		merged, err := o.mergePage(ctx, l, b)
 		if err != nil {
 			return err
 		}

@@ -16,6 +16,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/oktasync/oktasync/state"
 	"github.com/oktasync/oktasync/sync/okta"
 	"github.com/oktasync/oktasync/sync/record"
@@ -220,12 +222,13 @@ type reconciling struct {
 	saving  sync.Mutex
 	mu      sync.Mutex
 	errors  []RunError
-	failed  map[string]int     // passes over a list that failed for now
-	refused map[string]int     // lists in a row that Okta denied, by family
-	denied  map[string]error   // why families could not be read
-	dropped map[string]bool    // those that are not read any more
-	broken  int64              // ms: up to here the log does not tell all
-	rest    map[bool]*rotation // of the factors; of all else
+	failed  map[string]int      // passes over a list that failed for now
+	refused map[string]int      // lists in a row that Okta denied, by family
+	denied  map[string]error    // why families could not be read
+	dropped map[string]bool     // those that are not read any more
+	broken  int64               // ms: up to here the log does not tell all
+	rest    map[bool]*rotation  // of the factors; of all else
+	bulk    *semaphore.Weighted // the records being merged at once, of all but the lists
 }
 
 // maxRunErrors bounds what one run tells of lists that could not be read.
@@ -246,7 +249,7 @@ func (o *org) reconcile(ctx context.Context, id string) (settling bool, err erro
 		return o.settle(ctx, run)
 	}
 	r := &reconciling{org: o, before: run, tallies: map[string]*tally{}, errors: run.Errors,
-		failed: map[string]int{}, refused: map[string]int{}, denied: map[string]error{}, dropped: map[string]bool{}}
+		failed: map[string]int{}, refused: map[string]int{}, denied: map[string]error{}, dropped: map[string]bool{}, bulk: semaphore.NewWeighted(bulkRecords)}
 	for _, name := range []string{"account", "users", "groups", "members", "apps", "assignments", "factors"} {
 		r.tallies[name] = &tally{}
 	}

@@ -63,11 +63,7 @@ func (c *Client) Log(ctx context.Context, since time.Time, filter, link string) 
 		return LogPage{}, &Error{What: what, Summary: ErrEndlessPaging.Error(), cause: ErrEndlessPaging}
 	}
 	p := LogPage{Items: len(raw), Next: next, Start: k.start}
-	texts := make([]string, len(raw))
-	for i, event := range raw {
-		texts[i] = string(event)
-	}
-	p.Events, p.Bad = parseEvents(texts)
+	p.Events, p.Bad = parseEvents(raw)
 	return p, nil
 }
 

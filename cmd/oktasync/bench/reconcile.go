@@ -30,7 +30,7 @@ func (cmd reconcileCmd) Run(ctx context.Context, s Streams) error {
 	}
 	defer l.close()
 	rows := newTable(s.Out, "users", "latency", "limits", "reconcile", "records", "wall s", "records/s", "calls", "× fewest", "other calls",
-		"service CPU s", "Redis CPU s", "org CPU s", "service µs/record", "Redis µs/record", "RSS MB", "peak MB", "Redis MB", "µs CPU/user")
+		"service CPU s", "Redis CPU s", "org CPU s", "service µs/record", "Redis µs/record", "RSS MB", "peak MB", "Redis MB", "Redis PING p99 ms", "µs CPU/user")
 	var memory []*table
 	var head string
 	for _, users := range cmd.Users {
@@ -149,7 +149,7 @@ func row(of setting, o *org, which string, r reading) []any {
 		lists, fmt.Sprintf("%.3f", float64(lists)/float64(fewest)), rest,
 		seconds(r.spent.service.cpu), seconds(r.spent.redis.cpu), seconds(r.spent.org.cpu),
 		per(r.spent.service.cpu, r.records), per(r.spent.redis.cpu, r.records),
-		mb(r.average), mb(r.spent.service.peak), mb(r.memory), per(both, int64(of.users))}
+		mb(r.average), mb(r.spent.service.peak), mb(r.memory), fmt.Sprintf("%.1f", float64(r.waited.Microseconds())/1000), per(both, int64(of.users))}
 }
 
 // kinds returns a table of what records take in Redis.

@@ -7,8 +7,10 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 )
 
 // machine tells in a few lines where and with what a benchmark ran.
@@ -82,3 +84,12 @@ func (t *table) print() error {
 
 // mb is a number of bytes in MB, of a million bytes.
 func mb(bytes int64) string { return fmt.Sprintf("%.1f", float64(bytes)/1e6) }
+
+// percentile returns what of a hundred durations so many do not exceed; 0 of none.
+func percentile(all []time.Duration, of float64) time.Duration {
+	if len(all) == 0 {
+		return 0
+	}
+	slices.Sort(all)
+	return all[min(int(float64(len(all))*of/100), len(all)-1)]
+}
