@@ -72,10 +72,11 @@ func (a *api) receiveHook(c echo.Context) (err error) {
 	ctx, cancel := context.WithDeadline(context.WithoutCancel(r.Context()), deadline)
 	defer cancel()
 
-	id, err := a.authenticateHook(ctx, c)
+	h, err := a.authenticateHook(ctx, c)
 	if err != nil {
 		return err
 	}
+	id := h.Instance
 	c.Set(deliveredTo, id)
 	ctx, span := startDelivery(ctx, id)
 	defer func() { endDelivery(span, err) }()
@@ -89,38 +90,63 @@ func (a *api) receiveHook(c echo.Context) (err error) {
 		return fmt.Errorf("a delivery for %s: %w", id, err)
 	}
 	noteDelivery(span, d)
-	if err := a.engine.Accept(ctx, id, d); err != nil {
+	err = a.engine.AcceptBy(ctx, h, d)
+	for errors.Is(err, engine.ErrChanged) { // the secret may have been dropped, and the body is read already
+		if h, err = a.authenticateHookAnew(ctx, c); err != nil {
+			c.Set(deliveredTo, "")
+			return err
+		}
+		err = a.engine.AcceptBy(ctx, h, d)
+	}
+	if err != nil {
 		return fmt.Errorf("accept delivery %s for %s: %w", d.EventID, id, err)
 	}
 	return c.NoContent(http.StatusNoContent)
 }
 
-// authenticateHook returns the instance if the caller showed one of its
-// secrets. It compares with as many secrets for an instance with one, two,
-// none, or that does not exist.
-func (a *api) authenticateHook(ctx context.Context, c echo.Context) (string, error) {
+// authenticateHook returns the hook of which the caller showed a secret. What this
+// process knows of it is believed, if it lets the caller in, until the delivery is
+// stored; nobody is refused without a look at the store.
+func (a *api) authenticateHook(ctx context.Context, c echo.Context) (*engine.Hook, error) {
+	id, err := instanceParam(c)
+	if err == nil {
+		if h := a.engine.LastHook(id); h != nil && showsSecret(c, h.Secrets) {
+			return h, nil
+		}
+	}
+	return a.authenticateHookAnew(ctx, c)
+}
+
+// authenticateHookAnew is authenticateHook by what the store has now. It compares
+// with as many secrets for an instance with one, two, none, or that does not exist.
+func (a *api) authenticateHookAnew(ctx context.Context, c echo.Context) (*engine.Hook, error) {
 	id, unknown := instanceParam(c)
-	var secrets []string
+	h := &engine.Hook{}
 	if unknown == nil {
-		var err error
-		secrets, err = a.engine.HookSecrets(ctx, id)
+		found, err := a.engine.Hook(ctx, id)
 		switch {
 		case errors.Is(err, engine.ErrUnknownInstance):
 			unknown = err
 		case err != nil:
-			return "", fmt.Errorf("read the hook secrets of %s: %w", id, err)
+			return nil, fmt.Errorf("read the hook secrets of %s: %w", id, err)
+		default:
+			h = found
 		}
 	}
-	// What fills up is the empty secret, which matches nothing.
-	padded := slices.Concat(secrets, make([]string, max(0, maxSecrets-len(secrets))))
-	ok := matches(c.Request().Header.Get(echo.HeaderAuthorization), slices.Values(padded))
+	ok := showsSecret(c, h.Secrets)
 	switch {
 	case unknown != nil:
-		return "", unknown
+		return nil, unknown
 	case !ok:
-		return "", errSecret
+		return nil, errSecret
 	}
-	return id, nil
+	return h, nil
+}
+
+func showsSecret(c echo.Context, secrets []string) bool {
+	// What fills up is the empty secret, which matches nothing.
+	padded := slices.Concat(secrets, make([]string, max(0, maxSecrets-len(secrets))))
+	return matches(c.Request().Header.Get(echo.HeaderAuthorization), slices.Values(padded))
 }
 
 // readBody reads a body of at most limit bytes until the deadline.

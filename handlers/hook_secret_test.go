@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
 	"slices"
@@ -8,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/oktasync/oktasync/sync/convert"
+	"github.com/oktasync/oktasync/sync/engine"
 	"github.com/oktasync/oktasync/sync/okta/oktasim"
 )
 
@@ -170,4 +172,65 @@ func TestStateOfTheHookIsSeen(t *testing.T) {
 		return nil
 	})
 	ok("absent")
+}
+
+// What this process remembers of an instance must let nobody in whom the store
+// would refuse by now, and refuse nobody whom it would let in.
+func TestSecretsChangedByAnotherProcessCountAtOnce(t *testing.T) {
+	server, _ := redisServer(t)
+	s := setup(t, server.URL)
+	other, err := engine.New(t.Context(), engine.Config{RedisURL: server.URL, SecretKey: bytes.Repeat([]byte{7}, 32), AllowInsecure: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	post := func(secret, body string) int {
+		return s.call("POST", "/hooks/okta/acme", strings.NewReader(body), "Authorization", secret).status
+	}
+	if got := post(hookSecret, delivery("a")); got != 204 { // it is remembered from now on
+		t.Fatalf("got %d", got)
+	}
+	const third = "third-hook-secret-of-the-tests"
+	in := engine.Instance{ID: "acme", Name: "Acme", OrgURL: s.org.URL(), Token: s.org.Token(), HookSecrets: []string{third}, Factors: true}
+	if err := other.Register(t.Context(), in); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		what, secret, body string
+		want               int
+	}{
+		{"a dropped secret", hookSecret, delivery("b"), 401},
+		{"the new one", third, delivery("c"), 204},
+	} {
+		if got := post(c.secret, c.body); got != c.want {
+			t.Errorf("%s: got %d, want %d", c.what, got, c.want)
+		}
+	}
+	in.Name = "Acme again"
+	if err := other.Register(t.Context(), in); err != nil {
+		t.Fatal(err)
+	}
+	if got := post(third, delivery("d")); got != 204 { // the settings are others, the secret is not
+		t.Errorf("a secret that stays: got %d", got)
+	}
+	in.HookSecrets = []string{hookSecret}
+	if err := other.Register(t.Context(), in); err != nil {
+		t.Fatal(err)
+	}
+	if got := post(third, `{"data":{"events":[]}}`); got != 401 {
+		t.Errorf("a dropped secret and no event: got %d", got)
+	}
+	status, err := other.Instance(t.Context(), "acme")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := status.Coverage["user.lifecycle.create"].Hook; n != 3 {
+		t.Errorf("%d events were accepted, of 3", n)
+	}
+	if err := other.Delete(t.Context(), "acme"); err != nil {
+		t.Fatal(err)
+	}
+	if got := post(hookSecret, delivery("e")); got != 404 {
+		t.Errorf("a deleted instance: got %d", got)
+	}
 }

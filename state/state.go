@@ -63,6 +63,10 @@ var ErrRefused = errors.New("the store refuses the batch")
 // Redis has lost the lease: nothing was written.
 var ErrFenced = errors.New("another process works for the instance")
 
+// ErrChanged says that the settings of the instance are not those that were named:
+// nothing was written.
+var ErrChanged = errors.New("the instance has other settings")
+
 // ErrNotFound says that what was asked for is not stored.
 var ErrNotFound = errors.New("not found")
 
@@ -307,18 +311,24 @@ const (
 
 // Accept stores what a hook brought, in one step, and returns how many events were new.
 func (o *Org) Accept(ctx context.Context, events []Event, dead []Dead) (int, error) {
-	return o.accept(ctx, Hook, "", events, dead)
+	return o.accept(ctx, Hook, "", nil, events, dead)
+}
+
+// AcceptBy is Accept for a sender who was let in by the settings that Instance
+// returned some time ago; ErrChanged if they are others by now.
+func (o *Org) AcceptBy(ctx context.Context, settings []byte, events []Event, dead []Dead) (int, error) {
+	return o.accept(ctx, Hook, "", settings, events, dead)
 }
 
 // AcceptLog stores a page of the System Log and the place after it, in one
 // step, and returns how many events were new. The caller has the lease, or gets ErrFenced.
 func (o *Org) AcceptLog(ctx context.Context, place string, events []Event, dead []Dead) (int, error) {
-	return o.accept(ctx, Log, place, events, dead)
+	return o.accept(ctx, Log, place, nil, events, dead)
 }
 
-func (o *Org) accept(ctx context.Context, source, place string, events []Event, dead []Dead) (int, error) {
-	args := make([]any, 0, 6+5*len(events)+2*len(dead))
-	args = append(args, source, int(remember.Seconds()), keepDead, o.token, place, len(events))
+func (o *Org) accept(ctx context.Context, source, place string, settings []byte, events []Event, dead []Dead) (int, error) {
+	args := make([]any, 0, 7+5*len(events)+2*len(dead))
+	args = append(args, source, int(remember.Seconds()), keepDead, o.token, place, settings, len(events))
 	for _, e := range events {
 		args = append(args, e.UUID, e.Type, e.Delay, e.Trace, e.Body)
 	}
@@ -341,6 +351,8 @@ func refusal(err error) error {
 		return ErrFenced
 	case strings.HasPrefix(err.Error(), "GONE"):
 		return ErrNotFound
+	case strings.HasPrefix(err.Error(), "CHANGED"):
+		return ErrChanged
 	case strings.HasPrefix(err.Error(), "ERR "):
 		return fmt.Errorf("%w: %w", ErrRefused, err)
 	}

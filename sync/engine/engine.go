@@ -18,6 +18,7 @@ import (
 // Errors that callers tell apart.
 var (
 	ErrUnknownInstance = errors.New("no such instance")
+	ErrChanged         = errors.New("the instance has other settings")
 	ErrUnknownRun      = errors.New("no such run")
 	ErrUnavailable     = errors.New("the store does not answer")
 	ErrSealed          = errors.New("sealed with another key")
@@ -215,6 +216,7 @@ type Engine struct {
 	knownAt time.Time
 	mark    string             // as the store had it
 	clients map[string]*client // of the orgs that were at work here last
+	hooks   map[string]*Hook   // as they were when a delivery of each came last
 	gone    map[string]bool    // instances that were deleted, of which Observe is not told yet; only employ's
 
 	memory sync.Mutex
@@ -237,7 +239,7 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 		store.Observe(cfg.Observe.Redis)
 	}
 	return &Engine{cfg: cfg, store: store, seal: seal, name: processName(),
-		changed: make(chan struct{}, 1), orgs: map[string]*org{}, clients: map[string]*client{}, gone: map[string]bool{}}, nil
+		changed: make(chan struct{}, 1), orgs: map[string]*org{}, clients: map[string]*client{}, hooks: map[string]*Hook{}, gone: map[string]bool{}}, nil
 }
 
 // Close closes the store.
@@ -269,18 +271,28 @@ func (e *Engine) notify() { signal(e.changed) }
 // survive a crash of the process. Before Redis is full it refuses with ErrFull,
 // so that what was accepted can still be worked on.
 func (e *Engine) Accept(ctx context.Context, instance string, d okta.Delivery) error {
+	return e.AcceptBy(ctx, &Hook{Instance: instance}, d)
+}
+
+// AcceptBy is Accept for a sender who showed a secret of the hook. ErrChanged says
+// that the instance has other settings by now, perhaps without that secret.
+func (e *Engine) AcceptBy(ctx context.Context, h *Hook, d okta.Delivery) error {
 	events, dead, err := stored(d.Events, d.Bad, d.Time, traceparent(ctx))
-	if err != nil || len(events)+len(dead) == 0 {
+	if err != nil || len(events)+len(dead) == 0 && h.settings == nil {
 		return err
 	}
 	if err := e.room(ctx); err != nil {
 		return err
 	}
-	_, err = e.store.Org(instance).Accept(ctx, events, dead)
-	if errors.Is(err, state.ErrNotFound) {
-		return fmt.Errorf("%w: %s", ErrUnknownInstance, instance)
-	}
-	if err != nil {
+	_, err = e.store.Org(h.Instance).AcceptBy(ctx, h.settings, events, dead)
+	switch {
+	case errors.Is(err, state.ErrNotFound):
+		e.forgetHook(h.Instance)
+		return fmt.Errorf("%w: %s", ErrUnknownInstance, h.Instance)
+	case errors.Is(err, state.ErrChanged):
+		e.forgetHook(h.Instance)
+		return fmt.Errorf("%w: %s", ErrChanged, h.Instance)
+	case err != nil:
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	return nil

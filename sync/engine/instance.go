@@ -166,6 +166,49 @@ func (e *Engine) HookSecrets(ctx context.Context, instance string) ([]string, er
 	return in.HookSecrets, err
 }
 
+// Hook is what lets deliveries of an instance in.
+type Hook struct {
+	Instance string
+	Secrets  []string // that they may carry
+
+	settings []byte // that hold the secrets
+}
+
+// Hook returns the hook of an instance as it is now.
+func (e *Engine) Hook(ctx context.Context, instance string) (*Hook, error) {
+	settings, err := e.store.Org(instance).Instance(ctx)
+	if errors.Is(err, state.ErrNotFound) {
+		return nil, fmt.Errorf("%w: %s", ErrUnknownInstance, instance)
+	}
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	in, err := e.openInstance(instance, settings)
+	if err != nil {
+		return nil, err
+	}
+	h := &Hook{Instance: instance, Secrets: in.HookSecrets, settings: settings}
+	e.mu.Lock()
+	e.hooks[instance] = h
+	e.mu.Unlock()
+	return h, nil
+}
+
+// LastHook returns the hook as it was when this process looked last: reading it
+// again would double what a delivery costs. AcceptBy finds out whether it still is
+// so. It is nil if it is not known.
+func (e *Engine) LastHook(instance string) *Hook {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.hooks[instance]
+}
+
+func (e *Engine) forgetHook(instance string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.hooks, instance)
+}
+
 // readers is how many instances are read at once for a list of them all.
 const readers = 8
 

@@ -107,6 +107,11 @@ func (e *Engine) employ(ctx context.Context, group *sync.WaitGroup) error {
 			delete(e.clients, id)
 		}
 	}
+	for id := range e.hooks {
+		if known[id] == nil {
+			delete(e.hooks, id)
+		}
+	}
 	e.mu.Unlock()
 	for _, o := range gone {
 		e.retire(o)

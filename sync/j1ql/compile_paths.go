@@ -46,8 +46,8 @@ func (c *compiler) optional(j *joins, l link, gone string) {
 	for _, inner := range chain {
 		if t := inner.step.That; t != nil {
 			r, n := c.operand(t.Edge).table, c.operand(t.Node.Binding).table
-			edge, far := c.hop(t, r, j.near, false)
-			j.from += fmt.Sprintf(" LEFT JOIN relationships %s ON %s AND %s", r, gone, edge)
+			relationships, edge, far := c.hop(t, r, j.near, false)
+			j.from += fmt.Sprintf(" LEFT JOIN %s %s ON %s AND %s", relationships, r, gone, edge)
 			j.from += fmt.Sprintf(" LEFT JOIN entities %s ON %s AND %s.key = %s AND %s", n, gone, n, far, c.reached(t.Node, inner.negations, n))
 			j.where = append(j.where, fmt.Sprintf("(NOT (%s) OR %s.key IS NOT NULL)", gone, n))
 			j.near = n + ".key"
@@ -72,8 +72,8 @@ func (c *compiler) optional(j *joins, l link, gone string) {
 // text to the left; node is the one that is reached.
 func (c *compiler) join(j *joins, t *That, node Node, negations []*That, backwards bool) {
 	r, n := c.operand(t.Edge).table, c.operand(node.Binding).table
-	edge, far := c.hop(t, r, j.near, backwards)
-	j.from += fmt.Sprintf(" CROSS JOIN relationships %s CROSS JOIN entities %s", r, n)
+	relationships, edge, far := c.hop(t, r, j.near, backwards)
+	j.from += fmt.Sprintf(" CROSS JOIN %s %s CROSS JOIN entities %s", relationships, r, n)
 	j.where = append(j.where, edge, n+".key = "+far, c.reached(node, negations, n))
 	j.near = n + ".key"
 	c.kinds[t.Edge] = c.edgeKinds(t.Verbs)

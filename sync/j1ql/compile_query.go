@@ -195,20 +195,28 @@ func (c *compiler) verbs(r string, verbs []string) string {
 	return fmt.Sprintf(" AND %s.class IN (%s)", r, c.bindAll(verbs))
 }
 
-// hop says in SQL where a traversal leads from the entity with the key near: a
-// condition on the relationship r, and the key of the other end.
-func (c *compiler) hop(t *That, r, near string, backwards bool) (edge, far string) {
-	verbs := c.verbs(r, t.Verbs)
-	along := fmt.Sprintf("%s.instance = %s AND %s.from_key = %s%s", r, c.instance, r, near, verbs)
-	against := fmt.Sprintf("%s.instance = %s AND %s.to_key = %s%s", r, c.instance, r, near, verbs)
+// hop says in SQL where a traversal leads from the entity with the key near: the
+// table of which r is a row, a condition on r, and the key of the other end.
+func (c *compiler) hop(t *That, r, near string, backwards bool) (table, edge, far string) {
+	of := fmt.Sprintf("%s.instance = %s%s", r, c.instance, c.verbs(r, t.Verbs))
+	along := fmt.Sprintf("%s AND %s.from_key = %s", of, r, near)
+	against := fmt.Sprintf("%s AND %s.to_key = %s", of, r, near)
 	switch {
+	case t.Direction == Either && c.d == PostgreSQL:
+		return bothWays, fmt.Sprintf("%s AND %s.near = %s AND (%s.first OR %s.near <> %s.far)", of, r, near, r, r, r), r + ".far"
 	case t.Direction == Either:
-		return "(" + along + " OR " + against + ")", fmt.Sprintf("CASE WHEN %s.from_key = %s THEN %s.to_key ELSE %s.from_key END", r, near, r, r)
+		return "relationships", "(" + along + " OR " + against + ")", fmt.Sprintf("CASE WHEN %s.from_key = %s THEN %s.to_key ELSE %s.from_key END", r, near, r, r)
 	case (t.Direction == Forward) != backwards:
-		return along, r + ".to_key"
+		return "relationships", along, r + ".to_key"
 	}
-	return against, r + ".from_key"
+	return "relationships", against, r + ".from_key"
 }
+
+// bothWays has each relationship once for each of its ends. PostgreSQL may look up
+// both, or read it all and hash it; with an OR it could only look up. That one from
+// an entity to itself comes once is not said here: a condition in it would keep the
+// indexes out. SQLite would not look up in it at all.
+const bothWays = "(SELECT *, from_key AS near, to_key AS far, TRUE AS first FROM relationships UNION ALL SELECT *, to_key, from_key, FALSE FROM relationships)"
 
 // edgeKinds returns the kinds of relationships that have one of the verbs.
 func (c *compiler) edgeKinds(verbs []string) []Kind {

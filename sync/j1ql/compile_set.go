@@ -92,9 +92,9 @@ func (c *compiler) pairs(from string, t *That, node Node, negations []*That, bac
 	if backwards {
 		near, far = far, near
 	}
-	edge, end := c.hop(t, "r", "f.k", backwards)
-	return c.table("s", fmt.Sprintf("SELECT f.k AS %s, n.key AS %s FROM %s f CROSS JOIN relationships r CROSS JOIN entities n WHERE %s AND n.key = %s AND %s",
-		near, far, from, edge, end, c.reached(node, negations, "n")))
+	relationships, edge, end := c.hop(t, "r", "f.k", backwards)
+	return c.table("s", fmt.Sprintf("SELECT f.k AS %s, n.key AS %s FROM %s f CROSS JOIN %s r CROSS JOIN entities n WHERE %s AND n.key = %s AND %s",
+		near, far, from, relationships, edge, end, c.reached(node, negations, "n")))
 }
 
 // related is the table of what a link connects, from the keys in a table.

@@ -63,7 +63,11 @@ func (c *Client) Log(ctx context.Context, since time.Time, filter, link string) 
 		return LogPage{}, &Error{What: what, Summary: ErrEndlessPaging.Error(), cause: ErrEndlessPaging}
 	}
 	p := LogPage{Items: len(raw), Next: next, Start: k.start}
-	p.Events, p.Bad = parseEvents(raw)
+	texts := make([]string, len(raw))
+	for i, event := range raw {
+		texts[i] = string(event)
+	}
+	p.Events, p.Bad = parseEvents(texts)
 	return p, nil
 }
 

@@ -1,17 +1,19 @@
 package okta
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
+
+	"github.com/tidwall/gjson"
 )
 
 // Bounds of a payload.
 const (
 	maxEvents    = 10_000
-	maxDepth     = 64
+	maxDepth     = 64       // of an event
+	maxNesting   = 10_000   // of a body: whoever reads JSON goes down into it
 	maxRaw       = 64 << 10 // of a bad event that is kept
 	maxEventType = 200
 	maxText      = 2048
@@ -21,38 +23,65 @@ const (
 // delivery is ErrMalformed. An event that cannot be understood is in Bad, the
 // others in Events; a delivery without events is fine.
 func ParseDelivery(body []byte) (Delivery, error) {
-	var envelope struct {
-		EventID json.RawMessage `json:"eventId"`
-		Time    json.RawMessage `json:"eventTime"`
-		Data    *struct {
-			Events []json.RawMessage `json:"events"`
-		} `json:"data"`
-	}
-	if err := json.Unmarshal(body, &envelope); err != nil {
+	text := string(body)
+	if deeper(text, maxNesting) || !gjson.Valid(text) {
 		return Delivery{}, fmt.Errorf("%w: the body is no JSON object with data.events", ErrMalformed)
 	}
-	if envelope.Data == nil {
+	var d Delivery
+	var events []string
+	hasData, odd := false, false
+	gjson.Parse(text).ForEach(func(name, value gjson.Result) bool { // of what is no object, nothing has a name
+		switch {
+		case strings.EqualFold(name.Str, "eventId"):
+			d.EventID = shortText(value)
+		case strings.EqualFold(name.Str, "eventTime"):
+			made, _ := time.Parse(time.RFC3339, shortText(value)) // zero if it is no time
+			d.Time = made.UTC()
+		case strings.EqualFold(name.Str, "data"):
+			hasData = value.IsObject()
+			odd = odd || !hasData && value.Type != gjson.Null
+			value.ForEach(func(name, value gjson.Result) bool {
+				if strings.EqualFold(name.Str, "events") {
+					events = nil
+					if value.IsArray() {
+						events = items(value)
+					} else if value.Type != gjson.Null {
+						odd = true
+					}
+				}
+				return true
+			})
+		}
+		return true
+	})
+	switch {
+	case odd:
+		return Delivery{}, fmt.Errorf("%w: the body is no JSON object with data.events", ErrMalformed)
+	case !hasData:
 		return Delivery{}, fmt.Errorf("%w: the body has no data", ErrMalformed)
-	}
-	events := envelope.Data.Events
-	if len(events) > maxEvents {
+	case len(events) > maxEvents:
 		return Delivery{}, fmt.Errorf("%w: more than %d events", ErrMalformed, maxEvents)
 	}
-
-	made, _ := time.Parse(time.RFC3339, shortText(envelope.Time)) // zero if it is no time
-	d := Delivery{EventID: shortText(envelope.EventID), Time: made.UTC()}
 	d.Events, d.Bad = parseEvents(events)
 	return d, nil
 }
 
-// parseEvents decodes each event on its own: one that cannot be understood
-// leaves the rest.
-func parseEvents(raws []json.RawMessage) (events []Event, bad []BadEvent) {
+func items(array gjson.Result) (raws []string) {
+	array.ForEach(func(_, item gjson.Result) bool {
+		raws = append(raws, item.Raw)
+		return true
+	})
+	return raws
+}
+
+// parseEvents decodes each event, which is valid JSON, on its own: one that cannot
+// be understood leaves the rest.
+func parseEvents(raws []string) (events []Event, bad []BadEvent) {
 	events = make([]Event, 0, len(raws))
 	for _, raw := range raws {
-		e, err := ParseEvent(raw)
+		e, err := parseEvent(raw)
 		if err != nil {
-			bad = append(bad, badEvent(raw, err))
+			bad = append(bad, badEvent(raw, fmt.Errorf("%w event: %w", ErrMalformed, err)))
 			continue
 		}
 		events = append(events, e)
@@ -62,20 +91,13 @@ func parseEvents(raws []json.RawMessage) (events []Event, bad []BadEvent) {
 
 // badEvent keeps an event for the dead letters. Its raw form is a copy: it must
 // not hold the whole delivery in memory.
-func badEvent(raw []byte, err error) BadEvent {
-	b := BadEvent{Raw: bytes.Clone(raw[:min(len(raw), maxRaw)]), Reason: err.Error()}
+func badEvent(raw string, err error) BadEvent {
+	b := BadEvent{Raw: []byte(raw[:min(len(raw), maxRaw)]), Reason: err.Error()}
 	if len(raw) > maxRaw {
 		b.Reason += fmt.Sprintf(" (cut off after %d bytes)", maxRaw)
 	}
-	if depth(raw) <= maxDepth {
-		var e struct {
-			UUID json.RawMessage `json:"uuid"`
-		}
-		if json.Unmarshal(raw, &e) == nil {
-			if uuid := shortText(e.UUID); saneID(uuid) {
-				b.UUID = uuid
-			}
-		}
+	if uuid := gjson.Get(raw, "uuid").Str; saneID(uuid) {
+		b.UUID = strings.Clone(uuid)
 	}
 	return b
 }
@@ -83,60 +105,76 @@ func badEvent(raw []byte, err error) BadEvent {
 // ParseEvent decodes an event of a hook or of the System Log. Its error wraps
 // ErrMalformed and holds nothing of the event's content.
 func ParseEvent(raw []byte) (Event, error) {
-	e, err := parseEvent(raw)
+	text := string(raw)
+	e, err := Event{}, errors.New("not JSON")
+	if !deeper(text, maxNesting) && gjson.Valid(text) {
+		e, err = parseEvent(text)
+	}
 	if err != nil {
 		return Event{}, fmt.Errorf("%w event: %w", ErrMalformed, err)
 	}
 	return e, nil
 }
 
-// wireEvent has the fields whose loss would change what an event means: a
-// wrong type there makes it bad. The rest is decoded apart, or not at all.
-type wireEvent struct {
-	UUID      string    `json:"uuid"`
-	Published string    `json:"published"`
-	Type      string    `json:"eventType"`
-	Actor     *Target   `json:"actor"`
-	Targets   []*Target `json:"target"`
-	Outcome   struct {
-		Result string          `json:"result"`
-		Reason json.RawMessage `json:"reason"`
-	} `json:"outcome"`
-	DebugContext json.RawMessage `json:"debugContext"`
-}
-
-func parseEvent(raw []byte) (Event, error) {
-	if depth(raw) > maxDepth {
+// parseEvent decodes an event, which is valid JSON. Where a wrong type would change
+// what the event means, it makes it bad; what else it holds is not looked at. Okta
+// may change debug data without notice: nothing in it makes an event bad.
+func parseEvent(raw string) (Event, error) {
+	if deeper(raw, maxDepth) {
 		return Event{}, fmt.Errorf("nested deeper than %d", maxDepth)
 	}
-	if first := bytes.TrimLeft(raw, " \t\r\n"); len(first) == 0 || first[0] != '{' {
+	event := gjson.Parse(raw)
+	if !event.IsObject() {
 		return Event{}, errors.New("not an object")
 	}
-	var w wireEvent
-	if err := json.Unmarshal(raw, &w); err != nil {
-		var odd *json.UnmarshalTypeError
-		if errors.As(err, &odd) {
-			return Event{}, fmt.Errorf("%s is of the wrong type", odd.Field)
+	var e Event
+	var published string
+	var targets []*Target
+	var actor *Target
+	var f fields
+	event.ForEach(func(name, value gjson.Result) bool {
+		switch name.Str {
+		case "uuid":
+			f.text(&e.UUID, name.Str, value)
+		case "published":
+			f.text(&published, name.Str, value)
+		case "eventType":
+			f.text(&e.Type, name.Str, value)
+		case "actor":
+			actor = f.target(name.Str, value)
+		case "target":
+			targets = nil
+			if f.is(value.IsArray(), name.Str, value) {
+				value.ForEach(func(_, value gjson.Result) bool {
+					targets = append(targets, f.target(name.Str, value))
+					return true
+				})
+			}
+		case "outcome":
+			if f.is(value.IsObject(), name.Str, value) {
+				f.text(&e.Outcome.Result, "outcome.result", value.Get("result"))
+				e.Outcome.Reason = shortText(value.Get("reason"))
+			}
+		case "debugContext":
+			e.RequestURI = shortText(value.Get("debugData.requestUri"))
 		}
-		return Event{}, errors.New("not JSON")
+		return true
+	})
+	if f.odd != "" {
+		return Event{}, fmt.Errorf("%s is of the wrong type", f.odd)
 	}
-	if !saneID(w.UUID) {
+	if !saneID(e.UUID) {
 		return Event{}, errors.New("no usable uuid")
 	}
-	if w.Type == "" || len(w.Type) > maxEventType {
+	if e.Type == "" || len(e.Type) > maxEventType {
 		return Event{}, errors.New("no usable eventType")
 	}
-	published, err := time.Parse(time.RFC3339, w.Published)
-	if err != nil || published.Year() < 1970 {
+	at, err := time.Parse(time.RFC3339, published)
+	if err != nil || at.Year() < 1970 {
 		return Event{}, errors.New("published is no usable time")
 	}
-
-	e := Event{
-		UUID: w.UUID, Published: published.UTC(), Type: w.Type,
-		Outcome:    Outcome{Result: w.Outcome.Result, Reason: shortText(w.Outcome.Reason)},
-		RequestURI: requestURI(w.DebugContext),
-	}
-	for i, t := range w.Targets {
+	e.Published = at.UTC()
+	for i, t := range targets {
 		switch {
 		case t == nil:
 		case saneID(t.ID) && len(t.Type) <= maxEventType:
@@ -146,7 +184,7 @@ func parseEvent(raw []byte) (Event, error) {
 		}
 		// Others with odd ids, such as roles, name nothing that is read.
 	}
-	if a := w.Actor; a != nil && len(a.Type) <= maxEventType {
+	if a := actor; a != nil && len(a.Type) <= maxEventType {
 		switch {
 		case saneID(a.ID):
 			e.Actor = *a
@@ -159,32 +197,55 @@ func parseEvent(raw []byte) (Event, error) {
 	return e, nil
 }
 
-// requestURI reads debugContext.debugData.requestUri. Okta may change debug
-// data without notice: nothing in it makes an event bad.
-func requestURI(raw json.RawMessage) string {
-	var debug struct {
-		Data struct {
-			RequestURI json.RawMessage `json:"requestUri"`
-		} `json:"debugData"`
+// fields takes values out of JSON, and remembers the name of one of a wrong type.
+// A null is a value that is not there.
+type fields struct{ odd string }
+
+// is tells whether a value is there, and as it should be.
+func (f *fields) is(right bool, name string, value gjson.Result) bool {
+	if !right && value.Type != gjson.Null {
+		f.odd = name
 	}
-	if len(raw) == 0 || json.Unmarshal(raw, &debug) != nil {
-		return ""
+	return right
+}
+
+func (f *fields) text(to *string, name string, value gjson.Result) {
+	if f.is(value.Type == gjson.String, name, value) {
+		*to = value.Str
 	}
-	return shortText(debug.Data.RequestURI)
+}
+
+func (f *fields) target(name string, value gjson.Result) *Target {
+	if !f.is(value.IsObject(), name, value) {
+		return nil
+	}
+	var t Target
+	value.ForEach(func(inner, value gjson.Result) bool {
+		switch inner.Str {
+		case "id":
+			f.text(&t.ID, name+".id", value)
+		case "type":
+			f.text(&t.Type, name+".type", value)
+		}
+		return true
+	})
+	return &t
 }
 
 // shortText is a JSON string of bounded length, or nothing.
-func shortText(raw json.RawMessage) string {
-	var s string
-	if len(raw) == 0 || len(raw) > maxText || json.Unmarshal(raw, &s) != nil {
+func shortText(value gjson.Result) string {
+	if value.Type != gjson.String || len(value.Raw) > maxText {
 		return ""
 	}
-	return s
+	return value.Str
 }
 
-// depth is how deeply arrays and objects are nested in a JSON text.
-func depth(raw []byte) int {
-	deepest, now, quoted := 0, 0, false
+// deeper tells whether arrays and objects are nested deeper than limit in a JSON text.
+func deeper(raw string, limit int) bool {
+	if strings.Count(raw, "{")+strings.Count(raw, "[") <= limit {
+		return false // as always, but for attacks; and counting is fast
+	}
+	now, quoted := 0, false
 	for i := 0; i < len(raw); i++ {
 		switch b := raw[i]; {
 		case quoted && b == '\\':
@@ -193,11 +254,12 @@ func depth(raw []byte) int {
 			quoted = !quoted
 		case quoted:
 		case b == '{', b == '[':
-			now++
-			deepest = max(deepest, now)
+			if now++; now > limit {
+				return true
+			}
 		case b == '}', b == ']':
 			now--
 		}
 	}
-	return deepest
+	return false
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/oktasync/oktasync/sync/j1ql"
 	"github.com/oktasync/oktasync/sync/sink/sqldb/sqldbtest"
 )
 
@@ -31,10 +32,42 @@ func TestValuesAreFoundByAnIndex(t *testing.T) {
 	}
 }
 
+// SQLite plans by statistics that never change: whatever was written, a hop without a
+// direction looks up both ends.
+func TestStatisticsOfSQLiteStayAndHopsLookUp(t *testing.T) {
+	target := sqldbtest.SQLite(t)
+	db, beside := open(t, target), raw(t, target)
+	statistics := func() (all string) {
+		if err := beside.QueryRow("SELECT group_concat(tbl || idx || stat) FROM sqlite_stat1").Scan(&all); err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	before := statistics()
+	replace(t, db, acme, sqldbtest.Org(20, 1))
+	if after := statistics(); after != before {
+		t.Errorf("from %s to %s", before, after)
+	}
+	q, err := j1ql.Parse("Find * with _key = 'x' that RELATES TO *")
+	if err != nil {
+		t.Fatal(err)
+	}
+	st, _, err := db.Cells(t.Context(), acme.ID, q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan := explain(t, beside, "EXPLAIN QUERY PLAN "+st.SQL, st.Args...)
+	for _, index := range []string{"relationships_from (instance=? AND from_key=?)", "relationships_to (instance=? AND to_key=?)"} {
+		if !strings.Contains(plan, index) {
+			t.Errorf("not by %s:\n%s", index, plan)
+		}
+	}
+}
+
 // explain returns the last columns of what the query answers.
-func explain(t *testing.T, db *sql.DB, query string) string {
+func explain(t *testing.T, db *sql.DB, query string, args ...any) string {
 	t.Helper()
-	rows, err := db.Query(query)
+	rows, err := db.Query(query, args...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -126,6 +126,14 @@ func (db *DB) find(ctx context.Context, instance string, q *j1ql.Query, page j1q
 		return f, err
 	}
 	defer tx.Rollback()
+	if db.postgres {
+		// Tables are joined in the order that the compiler gave them, as SQLite does: of
+		// people in large groups PostgreSQL's guesses are far off. Compiling a statement to
+		// machine code takes longer than most queries.
+		if _, err := tx.ExecContext(ctx, "SELECT set_config('join_collapse_limit', '1', TRUE), set_config('jit', 'off', TRUE)"); err != nil {
+			return f, err
+		}
+	}
 	err = tx.QueryRowContext(ctx, "SELECT position, last_change FROM instances WHERE instance = $1", instance).Scan(&f.version, &f.lastChange)
 	if errors.Is(err, sql.ErrNoRows) {
 		return f, fmt.Errorf("%w: instance %s in %s", j1ql.ErrNoGraph, instance, db.name)

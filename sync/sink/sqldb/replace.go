@@ -77,8 +77,10 @@ func (db *DB) replace(ctx context.Context, in sink.Instance, s sink.Snapshot, fo
 		return err
 	}
 	db.setHead(in.ID, to)
-	if err := db.analyze(ctx, conn); err != nil && ctx.Err() == nil {
-		db.log.Warn("the statistics of the database were not renewed: queries may be slow", "err", err)
+	if db.postgres {
+		if _, err := conn.ExecContext(ctx, "ANALYZE entities, relationships"); err != nil && ctx.Err() == nil {
+			db.log.Warn("the statistics of the database were not renewed: queries may be slow", "err", err)
+		}
 	}
 	db.checkpoint(ctx, conn)
 	return nil
@@ -257,25 +259,4 @@ func merge(t table, name string) string {
 	}
 	return fmt.Sprintf("INSERT INTO %s (%s) SELECT s.%s FROM staged_%s s LEFT JOIN %s t ON t.instance = s.instance AND t.key = s.key WHERE t.key IS NULL OR %s ORDER BY s.key %s",
 		name, columns, strings.Join(t.columns, ", s."), name, name, strings.Join(differ, " OR "), t.update())
-}
-
-// analyze renews what the database knows of its tables to plan queries.
-func (db *DB) analyze(ctx context.Context, conn *sql.Conn) error {
-	if db.postgres {
-		_, err := conn.ExecContext(ctx, "ANALYZE entities, relationships")
-		return err
-	}
-	if err := take(ctx, db.writing); err != nil {
-		return err
-	}
-	defer give(db.writing)
-	for _, do := range []string{"PRAGMA analysis_limit = 1000", "ANALYZE main"} {
-		if _, err := conn.ExecContext(ctx, do); err != nil {
-			return err
-		}
-	}
-	// A connection learns of it only when it is opened.
-	db.read.SetMaxIdleConns(0)
-	db.read.SetMaxIdleConns(readers)
-	return nil
 }
