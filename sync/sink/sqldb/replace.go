@@ -82,23 +82,39 @@ func (db *DB) replace(ctx context.Context, in sink.Instance, s sink.Snapshot, fo
 			db.log.Warn("the statistics of the database were not renewed: queries may be slow", "err", err)
 		}
 	}
-	db.checkpoint(ctx, conn)
+	db.checkpoint(ctx)
 	return nil
 }
 
 // checkpoint brings all that was written into SQLite's file itself, and empties the
 // log beside it, which still knows what was deleted. A reader may be in the way:
-// then the next one does it.
-func (db *DB) checkpoint(ctx context.Context, on interface {
-	QueryRowContext(context.Context, string, ...any) *sql.Row
-}) {
+// then the next one does it, as no change is written while this one waits.
+func (db *DB) checkpoint(ctx context.Context) {
 	if db.postgres {
 		return
 	}
-	var busy, pages, moved int
-	if err := on.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &pages, &moved); err != nil && ctx.Err() == nil {
+	if err := db.emptyLog(ctx); err != nil && ctx.Err() == nil {
 		db.log.Warn("SQLite's log was not emptied", "err", err)
 	}
+}
+
+func (db *DB) emptyLog(ctx context.Context) error {
+	if err := take(ctx, db.writing); err != nil {
+		return err
+	}
+	defer give(db.writing)
+	conn, err := db.write.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if _, err := conn.ExecContext(ctx, fmt.Sprint("PRAGMA busy_timeout = ", checkpointTimeout.Milliseconds())); err != nil {
+		return err
+	}
+	var busy, pages, moved int
+	err = conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &pages, &moved)
+	_, reset := conn.ExecContext(context.WithoutCancel(ctx), fmt.Sprint("PRAGMA busy_timeout = ", busyTimeout.Milliseconds()))
+	return errors.Join(err, reset)
 }
 
 // stage reads a snapshot into temporary tables of the connection. They take

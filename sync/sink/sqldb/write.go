@@ -339,6 +339,6 @@ func (db *DB) Forget(ctx context.Context, id string) error {
 	if err != nil {
 		return fmt.Errorf("%s: forget an instance: %w", db.name, classify(err))
 	}
-	db.checkpoint(ctx, db.write)
+	db.checkpoint(ctx)
 	return nil
 }
