@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -17,11 +18,22 @@ import (
 	"github.com/oktasync/oktasync/sync/sink/jupiterone"
 )
 
-var objects = flag.Int("jupiterone.objects", 10_000, "objects of the graph of the benchmark")
+var benchObjects = flag.String("jupiterone.objects", "10000", "objects of the graphs of the benchmark, as 100000,1000000")
 
-// A full delivery to a server that takes all and keeps nothing: of four objects, one
-// is a user, one a Person, and two are relationships.
+// A full delivery to a server that takes all and keeps nothing, so that what is
+// measured is the sink: of four objects, one is a user, one a Person, and two are
+// relationships.
 func BenchmarkReplace(b *testing.B) {
+	for text := range strings.SplitSeq(*benchObjects, ",") {
+		objects, err := strconv.Atoi(text)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run("objects="+text, func(b *testing.B) { benchReplace(b, objects) })
+	}
+}
+
+func benchReplace(b *testing.B, objects int) {
 	var sent atomic.Int64
 	var polled atomic.Bool
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -42,6 +54,7 @@ func BenchmarkReplace(b *testing.B) {
 	}
 	defer s.Close()
 	in := sink.Instance{ID: "acme", OrgHost: "acme.okta.com", Memory: &memory{}}
+	runtime.GC() // what the graph before left
 	done, peak := make(chan struct{}), make(chan uint64)
 	go func() {
 		var most uint64
@@ -59,7 +72,7 @@ func BenchmarkReplace(b *testing.B) {
 	}()
 	for b.Loop() {
 		snapshot := sink.Snapshot{Position: func() string { return "x" }, Changes: func(yield func(graph.Change, error) bool) {
-			for i := range *objects / 4 {
+			for i := range objects / 4 {
 				id := fmt.Sprintf("00u%017d", i)
 				login := fmt.Sprintf("user%d@acme.com", i)
 				person := graph.Properties{"email": []string{login}, "name": "A Name", "displayName": "A Name", "firstName": "A", "lastName": "Name"}
@@ -81,7 +94,7 @@ func BenchmarkReplace(b *testing.B) {
 		}
 	}
 	close(done)
-	b.ReportMetric(float64(*objects*b.N)/b.Elapsed().Seconds(), "objects/s")
+	b.ReportMetric(float64(objects*b.N)/b.Elapsed().Seconds(), "objects/s")
 	b.ReportMetric(float64(<-peak)/1e6, "peak-MB")
 	b.ReportMetric(float64(sent.Load())/float64(b.N)/1e6, "sent-MB/op")
 }

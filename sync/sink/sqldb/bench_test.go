@@ -5,6 +5,9 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"regexp"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,48 +18,53 @@ import (
 	"github.com/oktasync/oktasync/sync/sink/sqldb/sqldbtest"
 )
 
-var users = flag.Int("sqldb.users", 1000, "users of the org of the benchmarks; ten times as many relationships")
+var benchUsers = flag.String("sqldb.users", "1000", "users of the orgs of the benchmarks, as 10000,100000; each has about eleven relationships a user")
 
-func benchEach(b *testing.B, f func(b *testing.B, db *sqldb.DB)) {
-	for name, target := range map[string]func(testing.TB) string{"SQLite": sqldbtest.SQLite, "PostgreSQL": sqldbtest.Postgres} {
-		b.Run(name, func(b *testing.B) {
-			db, err := sqldb.Open(context.Background(), target(b), slog.New(slog.DiscardHandler))
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer db.Close()
-			f(b, db)
-		})
+// benchEach runs a benchmark on orgs of each size in both databases.
+func benchEach(b *testing.B, f func(b *testing.B, db *sqldb.DB, users int)) {
+	for text := range strings.SplitSeq(*benchUsers, ",") {
+		users, err := strconv.Atoi(text)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for _, kind := range []struct {
+			name   string
+			target func(testing.TB) string
+		}{{"SQLite", sqldbtest.SQLite}, {"PostgreSQL", sqldbtest.Postgres}} {
+			b.Run(fmt.Sprintf("users=%d/db=%s", users, kind.name), func(b *testing.B) {
+				db, err := sqldb.Open(context.Background(), kind.target(b), slog.New(slog.DiscardHandler))
+				if err != nil {
+					b.Fatal(err)
+				}
+				defer db.Close()
+				f(b, db, users)
+			})
+		}
 	}
 }
 
 // A snapshot into an empty database, and into one that holds the same.
 func BenchmarkReplace(b *testing.B) {
-	in := sink.Instance{ID: "acme"}
-	for _, name := range []string{"Empty", "Same"} {
-		b.Run(name, func(b *testing.B) {
-			benchEach(b, func(b *testing.B, db *sqldb.DB) {
-				org := sqldbtest.Org(*users, 1)
+	for _, into := range []string{"Empty", "Same"} {
+		b.Run("into="+into, func(b *testing.B) {
+			benchEach(b, func(b *testing.B, db *sqldb.DB, users int) {
+				org := sqldbtest.Org(users, 1)
 				objects := 0
 				for range org.Changes {
 					objects++
 				}
-				if name == "Same" {
-					if err := db.Replace(b.Context(), in, org, false); err != nil {
-						b.Fatal(err)
-					}
+				if into == "Same" {
+					fill(b, db, org)
 				}
 				for b.Loop() {
-					if name == "Empty" {
+					if into == "Empty" {
 						b.StopTimer()
-						if err := db.Forget(b.Context(), in.ID); err != nil {
+						if err := db.Forget(b.Context(), acme.ID); err != nil {
 							b.Fatal(err)
 						}
 						b.StartTimer()
 					}
-					if err := db.Replace(b.Context(), in, org, false); err != nil {
-						b.Fatal(err)
-					}
+					fill(b, db, org)
 				}
 				b.ReportMetric(float64(objects*b.N)/b.Elapsed().Seconds(), "objects/s")
 			})
@@ -64,20 +72,25 @@ func BenchmarkReplace(b *testing.B) {
 	}
 }
 
+func fill(b *testing.B, db *sqldb.DB, org sink.Snapshot) {
+	b.Helper()
+	if err := db.Replace(b.Context(), acme, org, false); err != nil {
+		b.Fatal(err)
+	}
+}
+
 // Changes of memberships in batches, into a database that holds an org.
 func BenchmarkApply(b *testing.B) {
-	in := sink.Instance{ID: "acme"}
-	for _, size := range []int{1, 100, 5000} {
-		b.Run(fmt.Sprint(size), func(b *testing.B) {
-			benchEach(b, func(b *testing.B, db *sqldb.DB) {
-				if err := db.Replace(b.Context(), in, sqldbtest.Org(*users, 1), false); err != nil {
-					b.Fatal(err)
-				}
-				n := 0
+	benchEach(b, func(b *testing.B, db *sqldb.DB, users int) {
+		fill(b, db, sqldbtest.Org(users, 1))
+		n := 0
+		for _, size := range []int{1, 100, 5000} {
+			b.Run(fmt.Sprintf("batch=%d", size), func(b *testing.B) {
+				began := n
 				for b.Loop() {
 					batch := sink.Batch{Position: fmt.Sprint(n)}
 					for range size {
-						g, u := sqldbtest.Group(n%7), sqldbtest.User(n%*users)
+						g, u := sqldbtest.Group(n%7), sqldbtest.User(n%users)
 						op := graph.Create
 						if n%3 == 0 {
 							op = graph.Delete
@@ -87,41 +100,67 @@ func BenchmarkApply(b *testing.B) {
 						}}})
 						n++
 					}
-					if err := db.Apply(b.Context(), in, batch); err != nil {
+					if err := db.Apply(b.Context(), acme, batch); err != nil {
 						b.Fatal(err)
 					}
 				}
-				b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "changes/s")
+				b.ReportMetric(float64(n-began)/b.Elapsed().Seconds(), "changes/s")
 			})
-		})
+		}
+	})
+}
+
+// benchQueries are those that people ask, and those that an org's size or its
+// largest groups make dear.
+func benchQueries() []string {
+	one := "Find okta_user with login = '" + sqldbtest.Login(77) + "' as u "
+	user, everyone := "'"+sqldbtest.User(77)+"'", "'"+sqldbtest.Group(0)+"'"
+	return []string{
+		"Find User that !is Person",
+		"Find User as u that !is Person return count(u)",
+		one + "that HAS UserGroup that ASSIGNED Application as a return a",
+		one + "that HAS UserGroup as g that ASSIGNED Application as a return g.displayName, a.displayName",
+		one + "return tree",
+		"Find okta_application with _key = '" + sqldbtest.App(3) + "' that ASSIGNED UserGroup that HAS okta_user as u return count(u)",
+		"Find * with _key = " + user + " that RELATES TO *",
+		"Find * with _key = " + user + " that RELATES TO * as x return tree",
+		"Find * with _key = " + everyone + " that RELATES TO *",
+		"Find * with _key = " + everyone + " that RELATES TO * as x return count(x)",
+		"Find * as e return e._class, count(e)",
+		"Find * that RELATES TO as e * return count(e)",
+		"Find * that RELATES TO as e >> * return count(e)",
+		"Find UserGroup that HAS as e User return count(e)",
+		"Find UserGroup as g that HAS >> User as u return g.displayName, count(u) as n order by n desc limit 10",
+		"Find 'user777' as u",
 	}
 }
 
-// Queries on an org: with -sqldb.users=100000 on one with a million relationships.
+var notInNames = regexp.MustCompile(`[^A-Za-z0-9!_*'-]+`)
+
+// Queries on an org: those above, and the examples of the language. A name begins
+// with a number, as two long queries may begin alike.
 func BenchmarkQuery(b *testing.B) {
-	one := "Find okta_user with login = '" + sqldbtest.Login(77) + "' as u "
-	benchEach(b, func(b *testing.B, db *sqldb.DB) {
-		if err := db.Replace(b.Context(), sink.Instance{ID: "acme"}, sqldbtest.Org(*users, 1), false); err != nil {
-			b.Fatal(err)
-		}
+	benchEach(b, func(b *testing.B, db *sqldb.DB, users int) {
+		fill(b, db, sqldbtest.Org(users, 1))
 		db.QueryTime = time.Minute
-		for _, q := range []struct{ name, text string }{
-			{"NoPerson", "Find User that !is Person"},
-			{"NoPersonCount", "Find User as u that !is Person return count(u)"},
-			{"TwoSteps", one + "that HAS UserGroup that ASSIGNED Application as a return a"},
-			{"TwoStepsPaths", one + "that HAS UserGroup as g that ASSIGNED Application as a return g.displayName, a.displayName"},
-			{"WhoReaches", "Find okta_application with _key = '" + sqldbtest.App(3) + "' that ASSIGNED UserGroup that HAS okta_user as u return count(u)"},
-			{"MostApplications", "Find okta_user as u that ASSIGNED okta_application as a return u.displayName, count(a) as n order by n desc limit 10"},
-			{"NoFactor", "Find okta_user with active = true that !ASSIGNED mfa_device"},
-			{"Classes", "Find * as e return e._class, count(e)"},
-			{"Text", "Find 'user777' as u"},
-		} {
-			b.Run(q.name, func(b *testing.B) {
+		given := map[string]any{"name": "x", "email": sqldbtest.Login(3)}
+		for i, text := range append(benchQueries(), queries(b)...) {
+			b.Run(fmt.Sprintf("q=%02d_%.60s", i, notInNames.ReplaceAllString(text, "_")), func(b *testing.B) {
+				var a j1ql.Answer
 				for b.Loop() {
-					if _, err := db.Query(b.Context(), j1ql.Request{Instance: "acme", Query: q.text}); err != nil {
+					var err error
+					if a, err = db.Query(b.Context(), j1ql.Request{Instance: acme.ID, Query: text, Parameters: given}); err != nil {
 						b.Fatal(err)
 					}
 				}
+				rows := 0.0
+				switch data := a.Data.(type) {
+				case []any:
+					rows = float64(len(data))
+				case j1ql.Tree:
+					rows = float64(len(data.Vertices) + len(data.Edges))
+				}
+				b.ReportMetric(rows, "rows")
 			})
 		}
 	})

@@ -21,12 +21,16 @@ import (
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver pgx
 )
 
-// Each runs a test on a new, empty database of both kinds. target is what
-// sqldb.Open takes.
+// Each runs a test on a new, empty database of both kinds, side by side. target is
+// what sqldb.Open takes.
 func Each(t *testing.T, f func(t *testing.T, target string)) {
 	t.Helper()
-	t.Run("SQLite", func(t *testing.T) { f(t, SQLite(t)) })
-	t.Run("PostgreSQL", func(t *testing.T) { f(t, Postgres(t)) })
+	for name, target := range map[string]func(testing.TB) string{"SQLite": SQLite, "PostgreSQL": Postgres} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f(t, target(t))
+		})
+	}
 }
 
 // SQLite returns the target of a database that is not there yet.
@@ -136,7 +140,7 @@ func (s *server) run(initdb, postgres string) error {
 	if out, err := make.CombinedOutput(); err != nil {
 		return fmt.Errorf("initdb: %w: %s", err, out)
 	}
-	s.cmd, err = command(postgres, "-D", data, "-k", s.dir, "-c", "listen_addresses=", "-c", "max_connections=50",
+	s.cmd, err = command(postgres, "-D", data, "-k", s.dir, "-c", "listen_addresses=", "-c", "max_connections=200",
 		"-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off", "-c", "log_min_messages=fatal")
 	if err != nil {
 		return err
