@@ -72,11 +72,13 @@ func start(args ...string) (*Server, error) {
 	return s, nil
 }
 
+var errNoServer = errors.New("tests need redis-server: apt-get install redis-server, or run ./deploy/test.sh, which does")
+
 // Restart starts the server, which is not running, with what it kept on disk.
 func (s *Server) Restart() error {
 	path, err := exec.LookPath("redis-server")
 	if err != nil {
-		return errors.New("tests need redis-server: apt-get install redis-server, or run ./deploy/test.sh, which does")
+		return errNoServer
 	}
 	cmd := exec.Command(path, s.args...)
 	if err := cmd.Start(); err != nil {
