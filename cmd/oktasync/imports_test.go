@@ -20,7 +20,7 @@ var mayImport = []struct {
 	imports []string
 }{
 	{"cmd/oktasync", []string{"cmd/oktasync/bench", "handlers", "sync/...", "state"}},
-	{"cmd/oktasync/bench", []string{"sync/okta"}},
+	{"cmd/oktasync/bench", []string{"handlers", "sync/okta"}},
 	{"handlers", []string{"sync/engine", "sync/sink", "sync/j1ql", "sync/okta", "sync/record", "sync/graph"}},
 	{"sync/engine", []string{"sync/sink", "sync/convert", "sync/okta", "sync/record", "sync/graph", "state"}},
 	{"sync/sink", []string{"sync/graph"}},

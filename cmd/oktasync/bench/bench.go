@@ -17,7 +17,10 @@ type Command struct {
 	Sweep     sweepCmd     `cmd:"" help:"A sweep of a quiet org, against a full reconcile."`
 	Import    importCmd    `cmd:"" help:"A bulk import: many users arrive as events."`
 
-	Org orgCmd `cmd:"" hidden:"" help:"Serve a generated org."`
+	Ingest ingestCmd `cmd:"" help:"Deliveries of the event hook: how many, against a bare handler, and how soon they are acknowledged."`
+
+	Org  orgCmd  `cmd:"" hidden:"" help:"Serve a generated org."`
+	Bare bareCmd `cmd:"" hidden:"" help:"Serve a handler that does nothing but an XADD."`
 }
 
 // Streams is where a benchmark prints its table, and beside it what it does.
