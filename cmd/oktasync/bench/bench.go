@@ -16,8 +16,8 @@ type Command struct {
 	Reconcile reconcileCmd `cmd:"" help:"Full reconciles of generated orgs: time, calls, memory, by the size of the org."`
 	Sweep     sweepCmd     `cmd:"" help:"A sweep of a quiet org, against a full reconcile."`
 	Import    importCmd    `cmd:"" help:"A bulk import: many users arrive as events."`
-
-	Ingest ingestCmd `cmd:"" help:"Deliveries of the event hook: how many, against a bare handler, and how soon they are acknowledged."`
+	Ingest    ingestCmd    `cmd:"" help:"Deliveries of the event hook: how many, against a bare handler, and how soon they are acknowledged."`
+	Freshness freshnessCmd `cmd:"" help:"How long after an event its change is seen by who follows the changes."`
 
 	Org  orgCmd  `cmd:"" hidden:"" help:"Serve a generated org."`
 	Bare bareCmd `cmd:"" hidden:"" help:"Serve a handler that does nothing but an XADD."`
