@@ -1,6 +1,7 @@
 package state_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -364,7 +365,13 @@ func BenchmarkGone(b *testing.B) {
 		m.start()
 		m.merge(state.Batch{Observations: []state.Observation{{ID: "group/" + groupID(0), Version: 2*nightMillis + 1,
 			Source: "hook", Cause: "11111111-2222-3333-4444-555555555555"}}})
-		m.stop(n)
+		m.stop(0)
+		for cursor := ""; cursor != "0"; {
+			m.start()
+			cursor = m.merge(state.Batch{Walk: &state.Walk{Target: "walk/group/" + groupID(0), Cursor: cmp.Or(cursor, "0")}}).Cursor
+			m.stop(0)
+		}
+		m.n += n
 	}
 	m.report(false)
 	b.ReportMetric(m.longest/1000, "longest-redis-ms")

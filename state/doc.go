@@ -18,6 +18,7 @@
 //	counts               hash: kind → records present
 //	brake                hash: kind → day, records that vanished unannounced on it
 //	refresh              hash: what to read again → version to exceed, source, cause
+//	                     and what is done in steps: everyone, walk/<record or scope> → as of which version
 //	due                  sorted set: the same by the time of the next try, ms
 //	unanswered           sorted set: the same by the oldest event that asked for it, ms
 //	changes              stream: transitions of records (id, b before, a after, t as of, s source, c cause)

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"embed"
@@ -413,7 +414,7 @@ type Batch struct {
 	Observations []Observation
 	Asks         []Ask
 	Mark         *Mark
-	Everyone     string // cursor of the walk over the users; "" for none
+	Walk         *Walk
 	Set          []Cell
 	Delete       []Cell
 	Done         []Cell   // deleted once the mark is swept to its end
@@ -427,7 +428,22 @@ type Batch struct {
 	Verify bool   // hold whatever would change the graph
 
 	Margin, Allowance time.Duration
+
+	Chunk int // about how many records of a scope are looked at in the step; 0: 500
 }
+
+// mergeChunk keeps the longest step at some 10 ms.
+const mergeChunk = 500
+
+// Walk is one chunk of an ask that is no read: the edges of Everyone, or what is
+// known to be empty.
+type Walk struct {
+	Target string `json:"target"` // of the ask
+	Cursor string `json:"cursor"` // "0" to begin
+}
+
+// IsWalk tells whether the target of an ask is a walk.
+func IsWalk(target string) bool { return target == "everyone" || strings.HasPrefix(target, "walk/") }
 
 // Later moves the next try of an ask that is still there; never to an earlier time.
 type Later struct {
@@ -461,13 +477,13 @@ func (o *Org) Merge(ctx context.Context, b Batch) (Merged, error) {
 	control := map[string]any{
 		"asks":   len(b.Asks),
 		"margin": b.Margin.Milliseconds(), "allowance": b.Allowance.Milliseconds(),
-		"keep": KeepChanges, "keepDead": keepDead,
+		"keep": KeepChanges, "keepDead": keepDead, "chunk": cmp.Or(b.Chunk, mergeChunk),
 	}
 	if b.Mark != nil {
 		control["mark"] = b.Mark
 	}
-	if b.Everyone != "" {
-		control["everyone"] = b.Everyone
+	if b.Walk != nil {
+		control["walk"] = b.Walk
 	}
 	cells := func(name string, cells []Cell) {
 		if len(cells) == 0 {

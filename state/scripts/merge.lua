@@ -9,7 +9,9 @@
 --                               end as of ms; one chunk of what it lacks is swept from cursor on.
 --                               empty: the list held nothing; counted: how many records it did
 --                               not show, if that is known; checked: they are known to be gone
---           everyone            cursor: give one chunk of users their edge from Everyone
+--           walk                {target, cursor}: one chunk of an ask that is no read. everyone: give users their
+--                               edge from Everyone; walk/<scope or record>: sweep what is empty, or was owned, see walk
+--           chunk               how many records of a scope are looked at, at most about
 --           set, del            [[hash, field, value]], [[hash, field]]: cursors to move
 --           dead                [[source, event, reason]]: dead letters
 --           postpone            [[target, ms]]: asks to be tried no earlier
@@ -28,7 +30,7 @@
 --           version, "1" present or "0", source, cause, number of observations, "1" or "3":
 --           how many arguments each has, of member, content or "", scopes shown empty joined by spaces
 --         then for each ask: target, version to exceed, source, cause
--- Returns: number of transitions, cursor of the sweep or of everyone ("0" at the end),
+-- Returns: number of transitions, cursor of the sweep or the walk ("0" at the end),
 -- number of absences held. Nothing is swept yet if the cursor is
 --   count: the scope is large, count what the list did not show
 --   check: it is much, look whether these are gone: their ids follow
@@ -44,6 +46,7 @@ local zero = {asOf = 0}
 local dirty = {} -- users whose mfaEnabled may have changed: user -> the meta that did it
 local counts = {} -- by kind: how many more records are present than before
 local heldBack = 0
+local owns = {user = {'factors/'}, group = {'members/'}, app = {'appusers/', 'appgroups/'}}
 
 -- tally counts what a run holds: that one entry came, 1, or went, -1.
 local function tally(run, entry, sign)
@@ -385,7 +388,6 @@ end
 -- it: none of that is in the graph.
 local function drop(r)
   for _, id in ipairs(hanging(r)) do forget(identify(id)) end
-  local owns = {user = {'factors/'}, group = {'members/'}, app = {'appusers/', 'appgroups/'}}
   for _, scope in ipairs(owns[r.kind] or {}) do
     redis.call('HDEL', prefix .. 'marks', scope .. r.member)
     marks[scope .. r.member] = nil
@@ -447,11 +449,37 @@ end
 
 local function kindOf(scope) return string.match(name(scope), '^%a*') end
 
+-- walk has a scope swept in steps because an observation shows it empty, as of
+-- version v: the scope itself, or those that a record owns. Of a record its own
+-- end comes last, so that its edges leave the graph before it does; until then it
+-- is as it was. The ask keeps what is to be done: graph and changes agree at every
+-- step, and a crash repeats some.
+local function walk(target, v)
+  local old = exceeds('walk/' .. target)
+  if not old or v > old then
+    setAsk('walk/' .. target, num(v) .. ' ' .. meta.source .. ' ' .. meta.cause)
+  end
+  redis.call('ZADD', prefix .. 'due', 0, 'walk/' .. target)
+  redis.call('ZADD', prefix .. 'unanswered', 'LT', num(math.floor(v / 2)), 'walk/' .. target)
+end
+
+-- ownsMuch tells whether what goes with the end of a record is too much for one step.
+local function ownsMuch(r, ms)
+  for _, scope in ipairs(owns[r.kind] or {}) do
+    if ms > mark(scope .. r.member) and whole('HLEN', scope .. r.member) > control.chunk then return true end
+  end
+  return false
+end
+
 -- empty: an observation shows that a scope is empty. Unless an event told of it,
 -- the brake judges that as it judges a list; of many records the list itself
 -- is read.
 local function empty(scope, ms, told)
   if ms <= mark(scope) then return end
+  if not control.verify and whole('HLEN', scope) > control.chunk then
+    if told or control.forced or not control.ratio then walk(scope, 2 * ms) else ask(scope, 2 * ms + 1) end
+    return
+  end
   local fields = whole('HGETALL', scope)
   if not told and (control.ratio or control.verify) then
     local kind, n = kindOf(scope), overdue(scope, ms, fields, control.verify and control.holder)
@@ -506,6 +534,7 @@ local function judge(m, fields)
   return 'held'
 end
 
+local walked = false -- the end of a record that waited for its walk is at work
 local function observe(old, v, present, given, empties)
   local id = old.id
   local watermark = 2 * mark(old.scope)
@@ -537,9 +566,19 @@ local function observe(old, v, present, given, empties)
       for scope in string.gmatch(empties, '%S+') do empty(scope, math.floor(v / 2), false) end
       return
     end
-  elseif old.present and not there and v % 2 == 0 and old.confirmed and not pass(old.kind, 1) then
+  elseif not present and not walked and owns[old.kind] and exceeds('walk/' .. id) then
+    walk(id, v) -- this absence, if it is newer
+    strike(id, v)
+    return
+  elseif old.present and not there and v % 2 == 0 and old.confirmed and not walked and not pass(old.kind, 1) then
     hold(id, old.kind, 1, {v = v, present = false, content = ''})
     strike(id, v) -- it is answered, but not what was asked for since
+    return
+  end
+
+  if not present and not walked and not control.verify and not (control.forced and there) and ownsMuch(old, math.floor(v / 2)) then
+    walk(id, v)
+    strike(id, v)
     return
   end
 
@@ -674,7 +713,7 @@ if control.mark then
     fields = {} -- the batch holds all of the scope, as newest: nothing is left to judge
   elseif m.cursor == '0' then
     -- A small scope is read once.
-    if not partial(m.scope) and whole('HLEN', m.scope) <= 1000 then fields = whole('HGETALL', m.scope) end
+    if not partial(m.scope) and whole('HLEN', m.scope) <= control.chunk then fields = whole('HGETALL', m.scope) end
     if control.verify then release(control.holder, m.scope) end
     verdict, samples = judge(m, fields)
   end
@@ -685,7 +724,7 @@ if control.mark then
     if fields then
       sweep(m.scope, fields)
     elseif not partial(m.scope) then
-      local chunk = whole('HSCAN', m.scope, m.cursor, 'COUNT', 1000)
+      local chunk = whole('HSCAN', m.scope, m.cursor, 'COUNT', control.chunk)
       cursor = chunk[1]
       sweep(m.scope, chunk[2])
     end
@@ -695,12 +734,10 @@ if control.mark then
     strike(m.scope, 2 * m.ms) -- it waits for somebody's approval, not for another list
   end
 end
-if control.everyone then
-  local chunk = whole('HSCAN', 'users', control.everyone, 'COUNT', 500)
-  cursor = chunk[1]
-  local why = redis.call('HGET', prefix .. 'refresh', 'everyone') or '0  '
-  local exceed, source, cause = string.match(why, '^(%d+) (%S*) (.*)$')
-  meta = {source = source, cause = cause, asOf = exceed / 2}
+
+-- walkEveryone gives one chunk of users their edge from Everyone.
+local function walkEveryone()
+  local chunk = whole('HSCAN', 'users', control.walk.cursor, 'COUNT', math.ceil(control.chunk / 2))
   for i = 1, #chunk[2], 2 do
     local old = parse(identify('user/' .. chunk[2][i]), chunk[2][i + 1])
     if old.present and old.everyone ~= everyone() then
@@ -709,8 +746,50 @@ if control.everyone then
       replace(old, new)
     end
   end
-  if cursor == '0' then
-    removeAsk('everyone')
+  return chunk[1]
+end
+
+-- walkEmpty sweeps one chunk of what the ask shows empty as of version v. The
+-- cursor is v, the number of the scope, and the place in it: from the start if a
+-- newer absence came meanwhile.
+local function walkEmpty(target, v)
+  local kind, member = string.match(target, '^(%a+)/(.*)$')
+  local scopes = {target}
+  if entity[kind] then
+    scopes = {}
+    for i, scope in ipairs(owns[kind]) do scopes[i] = scope .. member end
+  end
+  local from, n, at = string.match(control.walk.cursor, '^(%d+) (%d+) (%d+)$')
+  if from ~= num(v) then n, at = 1, '0' end
+  n = tonumber(n)
+  local scope, ms = scopes[n], math.floor(v / 2)
+  if ms >= mark(scope) then -- else a newer list has swept it
+    complete(scope, ms)
+    local chunk = whole('HSCAN', scope, at, 'COUNT', control.chunk)
+    at = chunk[1]
+    sweep(scope, chunk[2])
+  else
+    at = '0'
+  end
+  if at == '0' then
+    strike(scope, 2 * ms)
+    n = n + 1
+  end
+  if scopes[n] then return num(v) .. ' ' .. n .. ' ' .. at end
+  if entity[kind] then
+    walked = true
+    observe(load(target), v, false, '', '')
+  end
+  return '0'
+end
+
+if control.walk then
+  local target = control.walk.target
+  local v, source, cause = string.match(redis.call('HGET', prefix .. 'refresh', target) or '', '^(%d+) (%S*) (.*)$')
+  if v then
+    meta = {source = source, cause = cause, asOf = math.floor(v / 2)}
+    cursor = target == 'everyone' and walkEveryone() or walkEmpty(string.match(target, '^walk/(.*)$'), tonumber(v))
+    if cursor == '0' then removeAsk(target) end
   end
 end
 settleGroups()

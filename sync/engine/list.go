@@ -270,7 +270,11 @@ func (o *org) ownerGone(ctx context.Context, l *listing) error {
 		if err != nil {
 			return unavailable(err)
 		}
-		if there != nil && held == "" {
+		going, err := o.st.IsAsked(ctx, "walk/"+string(id)) // what it owns goes first
+		if err != nil {
+			return unavailable(err)
+		}
+		if there != nil && held == "" && !going {
 			return fmt.Errorf("no list of %s, Okta answers, though %s itself can be read: nothing of it is taken for deleted; start the reconcile again", l.scope, id)
 		}
 		b.Delete = []state.Cell{*l.cell}

@@ -15,8 +15,6 @@ import (
 )
 
 const (
-	everyoneTarget = "everyone"
-
 	refreshBatch = 512
 	worthwhile   = 20 // single reads that one list may replace
 	maxBackoff   = 5 * time.Minute
@@ -277,7 +275,7 @@ func (o *org) tryAsk(ctx context.Context, a state.Ask) {
 	if err == nil && !left {
 		o.mu.Unlock()
 		o.cfg.Observe.Refreshed(o.id, "done")
-		if a.Target != everyoneTarget { // that is no read of Okta
+		if !state.IsWalk(a.Target) { // that is no read of Okta
 			o.setProblem("")
 		}
 		return
@@ -327,8 +325,8 @@ func (o *org) readAgain(ctx context.Context, a state.Ask) (wait time.Duration, e
 }
 
 func (o *org) readTarget(ctx context.Context, a state.Ask, cause record.Cause, judged judgement) (wait time.Duration, err error) {
-	if a.Target == everyoneTarget {
-		return 0, o.walkEveryone(ctx)
+	if state.IsWalk(a.Target) {
+		return 0, o.walk(ctx, a.Target)
 	}
 	if record.IsScope(a.Target) {
 		scope := record.Scope(a.Target)
@@ -448,9 +446,10 @@ func (o *org) tooEarly(a state.Ask, delay time.Duration) time.Duration {
 	return max(due.Sub(o.now()), 0)
 }
 
-func (o *org) walkEveryone(ctx context.Context) error {
+// walk does in chunks what is too much for one step.
+func (o *org) walk(ctx context.Context, target string) error {
 	for cursor := "0"; ; {
-		merged, err := o.merge(ctx, batch{Batch: state.Batch{Everyone: cursor}})
+		merged, err := o.merge(ctx, batch{Batch: state.Batch{Walk: &state.Walk{Target: target, Cursor: cursor}}})
 		if err != nil {
 			return err
 		}

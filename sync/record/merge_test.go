@@ -1,10 +1,12 @@
 package record_test
 
 import (
+	stdcmp "cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"os"
 	"slices"
 	"testing"
@@ -189,16 +191,33 @@ type live struct {
 	org      *state.Org
 	position string
 	graph    map[record.ID]record.Projection
+	chunk    int               // of a step
+	cursors  map[string]string // of walks
 }
 
 func newLive(t testing.TB, s *state.Store) *live {
 	return &live{t: t, org: s.Org(statetest.Instance()), position: "0", graph: map[record.ID]record.Projection{}}
 }
 
+// take takes a step in to its end.
 func (l *live) take(s step) {
 	l.t.Helper()
+	l.begin(s)
+	l.end()
+}
+
+func (l *live) end() {
+	l.t.Helper()
+	for l.walk(math.MaxInt) {
+		l.follow()
+	}
+}
+
+// begin takes a step in, but for what is done in steps of its own behind it.
+func (l *live) begin(s step) {
+	l.t.Helper()
 	ctx := context.Background()
-	var b state.Batch
+	b := state.Batch{Chunk: l.chunk}
 	for _, o := range s.observations {
 		var empty []string
 		for _, scope := range o.Empty {
@@ -221,22 +240,38 @@ func (l *live) take(s step) {
 		if m.Cursor == "0" {
 			break
 		}
-		b = state.Batch{Mark: &state.Mark{Scope: string(s.scope), Millis: s.ms, Cursor: m.Cursor}}
+		b = state.Batch{Chunk: l.chunk, Mark: &state.Mark{Scope: string(s.scope), Millis: s.ms, Cursor: m.Cursor}}
 	}
-	if asked, err := l.org.IsAsked(ctx, "everyone"); err != nil {
+	l.follow()
+}
+
+// walk does up to n steps of what is done in steps, and tells whether there was anything to do.
+func (l *live) walk(n int) (any bool) {
+	l.t.Helper()
+	ctx := context.Background()
+	asked, err := l.org.Asked(ctx)
+	if err != nil {
 		l.t.Fatal(err)
-	} else if asked {
-		for cursor := "0"; ; {
-			m, err := l.org.Merge(ctx, state.Batch{Everyone: cursor})
+	}
+	for _, a := range asked {
+		if !state.IsWalk(a.Target) {
+			continue
+		}
+		any = true
+		for ; n > 0; n-- {
+			m, err := l.org.Merge(ctx, state.Batch{Walk: &state.Walk{Target: a.Target, Cursor: stdcmp.Or(l.cursors[a.Target], "0")}, Chunk: l.chunk})
 			if err != nil {
 				l.t.Fatal(err)
 			}
-			if cursor = m.Cursor; cursor == "0" {
+			if l.cursors == nil {
+				l.cursors = map[string]string{}
+			}
+			if l.cursors[a.Target] = m.Cursor; m.Cursor == "0" {
 				break
 			}
 		}
 	}
-	l.follow()
+	return any
 }
 
 // follow applies the changes, each of which must start where the graph is.
