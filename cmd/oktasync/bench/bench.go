@@ -18,6 +18,7 @@ type Command struct {
 	Import    importCmd    `cmd:"" help:"A bulk import: many users arrive as events."`
 	Ingest    ingestCmd    `cmd:"" help:"Deliveries of the event hook: how many, against a bare handler, and how soon they are acknowledged."`
 	Freshness freshnessCmd `cmd:"" help:"How long after an event its change is seen by who follows the changes."`
+	Idle      idleCmd      `cmd:"" help:"What instances cost that have nothing to do."`
 
 	Org  orgCmd  `cmd:"" hidden:"" help:"Serve a generated org."`
 	Bare bareCmd `cmd:"" hidden:"" help:"Serve a handler that does nothing but an XADD."`
