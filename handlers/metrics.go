@@ -63,6 +63,11 @@ var (
 	usedMetric = prometheus.NewDesc("oktasync_redis_memory_used_bytes", "Bytes of memory that Redis uses.", nil, nil)
 	mostMetric = prometheus.NewDesc("oktasync_redis_memory_max_bytes", "Bytes of memory that Redis may use; absent without a limit of its own.", nil, nil)
 
+	// Of this process.
+	partMetric     = prometheus.NewDesc("oktasync_replica_instances", "Instances that this process works for.", nil, nil)
+	replicasMetric = prometheus.NewDesc("oktasync_replicas", "Processes that share the instances, as this one sees it.", nil, nil)
+	handedMetric   = prometheus.NewDesc("oktasync_handovers_total", "Instances that this process handed to another, which had less.", nil, nil)
+
 	wholeMetric   = description("whole", "1 once a full read ended and the graph caught up with its end.")
 	pausedMetric  = description("paused", "1 while an operator paused the instance.")
 	ownedMetric   = description("owned", "1 while a process works for the instance.")
@@ -152,6 +157,10 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 			out <- prometheus.MustNewConstMetric(mostMetric, prometheus.GaugeValue, float64(most))
 		}
 	}
+	share := c.engine.Share()
+	out <- prometheus.MustNewConstMetric(partMetric, prometheus.GaugeValue, float64(share.Owned))
+	out <- prometheus.MustNewConstMetric(replicasMetric, prometheus.GaugeValue, float64(share.Replicas))
+	out <- prometheus.MustNewConstMetric(handedMetric, prometheus.CounterValue, float64(share.Handed))
 	now := time.Now()
 	for _, in := range all {
 		c.own.countFromZero(in.ID) // before the instruments are read: Metrics gathers them second

@@ -36,6 +36,7 @@
 //	lease                the owner's token, with a time to live
 //	instance             the instance's settings, its secrets sealed
 //
+// oktasync:replicas is a sorted set of the processes that work, by when each told so last.
 // oktasync:instances is the set of instances; oktasync:mark:{oktasync:instances}, in
 // the same slot, is there from the first registration on, so that a wiped Redis is known
 // from a new one; oktasync:ended:<session> is a session of the console that was signed out of.
@@ -43,7 +44,10 @@
 // # Channels
 //
 // inbox and changes name Pub/Sub channels too, on which scripts publish what
-// grew. Messages may be lost; whoever waits looks each second as well.
+// grew. On oktasync:instances comes the id of an instance that was registered,
+// changed or released, that has a run to start or another order: all processes
+// look at it then. Messages may be lost; whoever waits looks by itself as well,
+// each second where it matters.
 //
 // # Ownership
 //

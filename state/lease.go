@@ -73,7 +73,7 @@ func (o *Org) lease(ctx context.Context, lasts time.Duration, how string) (Lease
 
 // ReleaseLease gives the lease back, if it is the token's.
 func (o *Org) ReleaseLease(ctx context.Context, token string) error {
-	return releaseScript.Run(ctx, o.rdb, []string{o.prefix}, token).Err()
+	return releaseScript.Run(ctx, o.rdb, []string{o.prefix}, token, tidings, o.id).Err()
 }
 
 // Owner returns the token that has the lease; "" if nobody has.

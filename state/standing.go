@@ -3,6 +3,7 @@ package state
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -12,8 +13,10 @@ type Standing struct {
 	ID       string
 	Settings []byte // as Org.Instance; nil: it has none
 	Paused   bool
-	Owner    string // as Org.Owner
-	Err      error  // why it could not be read; the others can
+	Leased   time.Duration // how long its owner's lease lasts; 0: it has no owner
+	Inbox    bool          // there are events to be taken in
+	Work     bool          // there is something else for its owner: a run, an order, objects to read again
+	Err      error         // why it could not be read; the others can
 }
 
 // standings is how many instances are asked for at once.
@@ -25,26 +28,44 @@ func (s *Store) Standings(ctx context.Context, ids []string) []Standing {
 	all := make([]Standing, 0, len(ids))
 	for len(ids) > 0 {
 		n := min(len(ids), standings)
-		pipe := s.rdb.Pipeline()
-		settings, paused, owner := make([]*redis.StringCmd, n), make([]*redis.BoolCmd, n), make([]*redis.StringCmd, n)
-		for i, id := range ids[:n] {
-			o := s.Org(id)
-			settings[i], paused[i], owner[i] = pipe.Get(ctx, o.key("instance")), pipe.HExists(ctx, o.key("facts"), "paused"), pipe.Get(ctx, o.key("lease"))
-		}
-		_, _ = pipe.Exec(ctx) // each command has its own error
-		for i, id := range ids[:n] {
-			st := Standing{ID: id, Paused: paused[i].Val(), Owner: owner[i].Val()}
-			if settings[i].Err() == nil {
-				st.Settings, _ = settings[i].Bytes()
-			}
-			for _, cmd := range []redis.Cmder{settings[i], paused[i], owner[i]} {
-				if err := cmd.Err(); err != nil && !errors.Is(err, redis.Nil) {
-					st.Err = err
-				}
-			}
-			all = append(all, st)
-		}
+		all = append(all, s.standings(ctx, ids[:n])...)
 		ids = ids[n:]
+	}
+	return all
+}
+
+func (s *Store) standings(ctx context.Context, ids []string) []Standing {
+	type answers struct {
+		settings           *redis.StringCmd
+		facts              *redis.SliceCmd
+		lease              *redis.DurationCmd
+		inbox, orders, due *redis.IntCmd
+	}
+	pipe := s.rdb.Pipeline()
+	of := make([]answers, len(ids))
+	for i, id := range ids {
+		o := s.Org(id)
+		of[i] = answers{
+			pipe.Get(ctx, o.key("instance")), pipe.HMGet(ctx, o.key("facts"), "paused", "run", "wanted"), pipe.PTTL(ctx, o.key("lease")),
+			pipe.XLen(ctx, o.key(InboxStream)), pipe.HLen(ctx, o.key("orders")), pipe.ZCard(ctx, o.key("due")),
+		}
+	}
+	_, _ = pipe.Exec(ctx) // each command has its own error
+	all := make([]Standing, len(ids))
+	for i, a := range of {
+		st := Standing{ID: ids[i], Leased: max(a.lease.Val(), 0), Inbox: a.inbox.Val() > 0, Work: a.orders.Val()+a.due.Val() > 0}
+		if a.settings.Err() == nil {
+			st.Settings, _ = a.settings.Bytes()
+		}
+		if facts := a.facts.Val(); len(facts) == 3 {
+			st.Paused, st.Work = facts[0] != nil, st.Work || facts[1] != nil || facts[2] != nil
+		}
+		for _, cmd := range []redis.Cmder{a.settings, a.facts, a.lease, a.inbox, a.orders, a.due} {
+			if err := cmd.Err(); err != nil && !errors.Is(err, redis.Nil) {
+				st.Err = err
+			}
+		}
+		all[i] = st
 	}
 	return all
 }

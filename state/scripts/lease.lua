@@ -16,7 +16,7 @@ redis.call('SET', prefix .. 'lease', ARGV[1], 'PX', ARGV[2])
 local facts = redis.call('HMGET', prefix .. 'facts', 'fence', 'epoch', 'server')
 if facts[1] ~= ARGV[1] then redis.call('HSET', prefix .. 'facts', 'fence', ARGV[1]) end
 if facts[2] and (not facts[3] or facts[3] == ARGV[3]) then
-  redis.call('HSET', prefix .. 'facts', 'server', ARGV[3])
+  if not facts[3] then redis.call('HSET', prefix .. 'facts', 'server', ARGV[3]) end
   return {ARGV[1], facts[2]}
 end
 redis.call('HSET', prefix .. 'facts', 'epoch', ARGV[4], 'server', ARGV[3])

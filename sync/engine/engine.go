@@ -209,8 +209,14 @@ type Engine struct {
 
 	name string // of this process
 
-	changed chan struct{} // an instance was registered, or a run started
+	every   time.Duration // how often the instances are looked at
+	part    *part         // of the instances that is this process's; only employ's
+	owned   atomic.Int64  // how many it works for
+	others  atomic.Int64  // how many processes share them, this one included
+	handed  atomic.Int64  // how many it handed to others
+	changed chan struct{} // something was noted
 	mu      sync.Mutex
+	noted   map[string]bool   // instances to look at now; "" for all
 	orgs    map[string]*org   // those that this process owns
 	known   map[string][]byte // all instances, and their settings
 	knownAt time.Time
@@ -238,7 +244,8 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 	if cfg.Observe.Redis != nil {
 		store.Observe(cfg.Observe.Redis)
 	}
-	return &Engine{cfg: cfg, store: store, seal: seal, name: processName(),
+	every := min(look, cfg.Lease/4)
+	return &Engine{cfg: cfg, store: store, seal: seal, name: processName(), every: every, part: newPart(every), noted: map[string]bool{},
 		changed: make(chan struct{}, 1), orgs: map[string]*org{}, clients: map[string]*client{}, hooks: map[string]*Hook{}, gone: map[string]bool{}}, nil
 }
 
@@ -263,9 +270,6 @@ func unavailable(err error) error {
 	}
 	return fmt.Errorf("%w: %w", ErrUnavailable, err)
 }
-
-// notify makes Run look at the instances now.
-func (e *Engine) notify() { signal(e.changed) }
 
 // Accept stores a delivery in one atomic step. Once it returns nil the events
 // survive a crash of the process. Before Redis is full it refuses with ErrFull,

@@ -97,7 +97,7 @@ func (e *Engine) replaceInstance(ctx context.Context, stored []byte, in Instance
 		return false, unavailable(err)
 	}
 	if replaced {
-		e.notify()
+		e.tell(ctx, in.ID)
 	}
 	return replaced, nil
 }

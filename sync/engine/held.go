@@ -573,14 +573,20 @@ func (o *org) onlySilent(id string, now state.Part, h held) bool {
 
 // noteWhole keeps that the graph has become whole.
 func (o *org) noteWhole() error {
+	if o.noted {
+		return nil
+	}
 	is, full, err := whole(o.ctx, o.st)
 	if err != nil || !is {
 		return err
 	}
 	noted, err := o.st.Fact(o.ctx, "whole")
 	if err != nil || noted != "" {
+		o.noted = err == nil
 		return err
 	}
 	o.log.Info("the graph is whole", "with", full)
-	return o.setFact("whole", strconv.FormatInt(full, 10))
+	err = o.setFact("whole", strconv.FormatInt(full, 10))
+	o.noted = err == nil
+	return err
 }

@@ -111,7 +111,7 @@ func (e *Engine) register(ctx context.Context, in Instance) (done bool, err erro
 	if err := st.SetInstance(ctx, sealed); err != nil {
 		return false, unavailable(err)
 	}
-	e.notify()
+	e.tell(ctx, in.ID)
 	return true, nil
 }
 

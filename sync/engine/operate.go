@@ -104,7 +104,7 @@ func (e *Engine) order(ctx context.Context, r Run, what string) error {
 	if err := e.store.Org(r.Instance).Order(ctx, r.ID, what); err != nil {
 		return unavailable(err)
 	}
-	e.notify()
+	e.tell(ctx, r.Instance)
 	return nil
 }
 
@@ -126,7 +126,7 @@ func (e *Engine) setPaused(ctx context.Context, instance string, paused bool) er
 	if err := e.store.Org(instance).SetPaused(ctx, paused); err != nil {
 		return unavailable(err)
 	}
-	e.notify()
+	e.tell(ctx, instance)
 	return nil
 }
 
@@ -163,7 +163,7 @@ func (e *Engine) Delete(ctx context.Context, instance string) error {
 			return unavailable(err)
 		}
 	}
-	e.notify()
+	e.tell(ctx, instance)
 	if err := e.forget(ctx, instance); err != nil {
 		return err
 	}

@@ -42,7 +42,10 @@ type org struct {
 	ctx     context.Context
 	stop    context.CancelFunc
 	stopped chan struct{}
+	handed  bool      // to another process; only employ's
+	stays   time.Time // until when it is not; only employ's
 
+	noted   bool // that the graph is whole; of the refresh loop
 	factors bool
 	hooked  bool // it has secrets: an event hook is to deliver to it
 	convert convert.Org
@@ -106,7 +109,7 @@ func (o *org) fallBehind() { signal(o.behind) }
 func (o *org) work() {
 	defer close(o.stopped)
 	defer o.st.Release()
-	defer o.engine.notify() // it may be taken again at once
+	defer o.engine.note(o.id) // it may be taken again at once
 	var keeper sync.WaitGroup
 	keeper.Go(o.keepLease)
 	defer keeper.Wait()
@@ -336,7 +339,7 @@ const inboxBatch = 500
 func (o *org) inboxRound() error {
 	n, err := o.takeIn(o.ctx)
 	if err == nil && n == 0 {
-		await(o.ctx, o.arrived, look)
+		await(o.ctx, o.arrived, seldom)
 	}
 	return err
 }

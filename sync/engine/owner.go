@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"strings"
 	"sync"
@@ -26,12 +27,18 @@ func processName() string {
 	return fmt.Sprintf("%s/%d", strings.ReplaceAll(host, " ", "-"), os.Getpid())
 }
 
+// seldom is how often a loop looks for work without being told of any, and an
+// instance is looked at that is at work elsewhere.
+const seldom = 15 * time.Second
+
 // Run works until ctx ends, then hands its instances over and returns nil once
 // nothing is under way.
 func (e *Engine) Run(ctx context.Context) error {
 	var group sync.WaitGroup
 	defer group.Wait()
-	tick := time.NewTicker(look)
+	defer e.leave(ctx)
+	defer e.store.Told(e.note)()
+	tick := time.NewTicker(e.every)
 	defer tick.Stop()
 	failing := false
 	for {
@@ -49,9 +56,39 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 }
 
-// employ sees to it that every instance has an owner: of each that has none,
-// this process becomes it. An instance whose settings changed starts anew.
+// note has employ look at an instance now; "" stands for all.
+func (e *Engine) note(instance string) {
+	e.mu.Lock()
+	e.noted[instance] = true
+	e.mu.Unlock()
+	signal(e.changed)
+}
+
+// tell has every process look at an instance now. One that is not told finds out by itself.
+func (e *Engine) tell(ctx context.Context, instance string) {
+	e.note(instance)
+	_ = e.store.Tell(context.WithoutCancel(ctx), instance)
+}
+
+// employ sees to it that every instance has an owner: of each that has none, and
+// is this process's part, this process becomes it. An instance whose settings
+// changed starts anew.
 func (e *Engine) employ(ctx context.Context, group *sync.WaitGroup) error {
+	e.mu.Lock()
+	noted := e.noted
+	e.noted = map[string]bool{}
+	before := e.known
+	e.mu.Unlock()
+	err := e.employNoted(ctx, group, before, noted)
+	if err != nil {
+		e.mu.Lock()
+		maps.Copy(e.noted, noted) // for the next look
+		e.mu.Unlock()
+	}
+	return err
+}
+
+func (e *Engine) employNoted(ctx context.Context, group *sync.WaitGroup, before map[string][]byte, noted map[string]bool) error {
 	if err := e.restoreWiped(ctx); err != nil {
 		return err
 	}
@@ -59,12 +96,20 @@ func (e *Engine) employ(ctx context.Context, group *sync.WaitGroup) error {
 	if err != nil {
 		return err
 	}
-	e.mu.Lock()
-	before := e.known
-	e.mu.Unlock()
+	if err := e.share(ctx, ids, noted); err != nil {
+		return err
+	}
 	known := map[string][]byte{}
+	var looked []string
+	for _, id := range ids {
+		if noted[""] || noted[id] || before[id] == nil || e.part.due(id) {
+			looked = append(looked, id)
+		} else {
+			known[id] = before[id]
+		}
+	}
 	var failed error // of the first: it holds up none of the others
-	for _, now := range e.store.Standings(ctx, ids) {
+	for _, now := range e.store.Standings(ctx, looked) {
 		id, err := now.ID, now.Err
 		switch {
 		case err != nil:
@@ -122,23 +167,43 @@ func (e *Engine) employ(ctx context.Context, group *sync.WaitGroup) error {
 		}
 		delete(e.gone, id)
 		if known[id] == nil {
+			e.part.forget(id)
 			e.cfg.Observe.Deleted(id)
 		}
 	}
+	e.handOn()
 	return failed
 }
 
-// employOne becomes the owner of an instance that has none.
+// employOne becomes the owner of an instance that has none, or wakes the one here.
 func (e *Engine) employOne(ctx context.Context, group *sync.WaitGroup, now state.Standing) error {
-	if old := e.org(now.ID); old != nil {
+	e.part.later(now.ID, e.every)
+	old := e.org(now.ID)
+	if old != nil {
 		old.paused.Store(now.Paused)
 		if !old.over() && string(old.settings) == string(now.Settings) {
-			old.wake()
+			if now.Inbox {
+				signal(old.arrived)
+			}
+			if now.Work {
+				old.wake()
+			}
 			return nil
 		}
 		if !e.retire(old) {
 			return nil // a sink has not let go of it yet
 		}
+	}
+	switch {
+	case old != nil && !old.handed: // it only starts anew
+	case now.Leased > 0:
+		e.part.busy(now.ID, min(now.Leased, seldom))
+		return nil
+	case !e.part.mayTake(now.ID):
+		return nil
+	case e.part.long():
+		e.note(now.ID)
+		return nil
 	}
 	token := e.name + " " + rand.Text()
 	lease, err := e.store.Org(now.ID).TakeLease(ctx, token, e.leaseTime())
@@ -147,6 +212,7 @@ func (e *Engine) employOne(ctx context.Context, group *sync.WaitGroup, now state
 	}
 	o := e.newOrg(ctx, now.ID, now.Settings, lease)
 	o.paused.Store(now.Paused)
+	o.stays = e.part.took(now.ID)
 	e.mu.Lock()
 	e.orgs[now.ID] = o
 	e.mu.Unlock()

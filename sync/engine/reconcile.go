@@ -50,7 +50,7 @@ func (e *Engine) StartRun(ctx context.Context, instance string, start Start) (Ru
 	if err == nil && !started && start.Object == "" && start.Trigger != "resync" && !covers(run, start) {
 		err = unavailable(e.store.Org(instance).Want(ctx, want(start))) // behind the one that is running
 	}
-	e.notify()
+	e.tell(ctx, instance)
 	return run, err
 }
 
@@ -193,11 +193,12 @@ func (o *org) reconcileRound() error {
 			return err
 		}
 		settling, err := o.reconcile(o.ctx, id)
-		if err != nil || !settling {
-			return err
+		if err == nil && settling {
+			await(o.ctx, o.started, look)
 		}
+		return err
 	}
-	await(o.ctx, o.started, look)
+	await(o.ctx, o.started, seldom)
 	return nil
 }
 

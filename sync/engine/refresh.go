@@ -28,16 +28,21 @@ func (o *org) refreshRound() error {
 	if err := o.noteWhole(); err != nil {
 		return err
 	}
-	wait := time.Second
+	wait := seldom
+	if !o.noted {
+		wait = look
+	}
 	next, any, err := o.st.NextDue(o.ctx)
 	if err != nil {
 		return err
 	}
 	if any {
 		// What is due already is at work, and its end wakes this loop.
-		if until := time.UnixMilli(next).Sub(o.now()); until > 0 {
-			wait = min(wait, until)
+		until := time.UnixMilli(next).Sub(o.now())
+		if until <= 0 {
+			until = look
 		}
+		wait = min(wait, until)
 	}
 	await(o.ctx, o.asked, wait)
 	return nil
