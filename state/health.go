@@ -156,6 +156,27 @@ func (s *Store) Memory(ctx context.Context) (used, most int64, err error) {
 	return used, most, err
 }
 
+// Memory is Store.Memory of the server of the instance.
+func (o *Org) Memory(ctx context.Context) (used, most int64, err error) {
+	if o.s.mini != nil {
+		return 0, 0, nil
+	}
+	node, err := o.node(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	return memoryOf(ctx, node)
+}
+
+// Node names the server of the instance.
+func (o *Org) Node(ctx context.Context) (string, error) {
+	node, err := o.node(ctx)
+	if err != nil {
+		return "", err
+	}
+	return node.Options().Addr, nil
+}
+
 func memoryOf(ctx context.Context, c redis.Cmdable) (used, most int64, err error) {
 	info, err := info(ctx, c, "memory")
 	if err != nil {

@@ -225,9 +225,7 @@ type Engine struct {
 	hooks   map[string]*Hook   // as they were when a delivery of each came last
 	gone    map[string]bool    // instances that were deleted, of which Observe is not told yet; only employ's
 
-	memory sync.Mutex
-	looked time.Time // at the memory of Redis
-	full   atomic.Bool
+	rooms sync.Map // of *room, by node
 }
 
 // New opens the store. Close it after Run has returned.
@@ -285,10 +283,11 @@ func (e *Engine) AcceptBy(ctx context.Context, h *Hook, d okta.Delivery) error {
 	if err != nil || len(events)+len(dead) == 0 && h.settings == nil {
 		return err
 	}
-	if err := e.room(ctx); err != nil {
+	st := e.store.Org(h.Instance)
+	if err := e.hasRoom(ctx, st); err != nil {
 		return err
 	}
-	_, err = e.store.Org(h.Instance).AcceptBy(ctx, h.settings, events, dead)
+	_, err = st.AcceptBy(ctx, h.settings, events, dead)
 	switch {
 	case errors.Is(err, state.ErrNotFound):
 		e.forgetHook(h.Instance)
@@ -305,25 +304,42 @@ func (e *Engine) AcceptBy(ctx context.Context, h *Hook, d okta.Delivery) error {
 // maxMemory is the share of Redis's memory above which no event is accepted.
 const maxMemory = 0.9
 
-// room refuses while Redis is nearly full. It is asked at most once a second.
-func (e *Engine) room(ctx context.Context) error {
-	if !e.memory.TryLock() { // another is looking
-		return e.refuseFull()
+// room is what is known of the memory of a server of Redis.
+type room struct {
+	looking sync.Mutex
+	looked  time.Time
+	full    atomic.Bool
+}
+
+// hasRoom refuses while the server that has the instance is nearly full. Each is asked at
+// most once a second.
+func (e *Engine) hasRoom(ctx context.Context, st *state.Org) error {
+	node, err := st.Node(ctx)
+	if err != nil {
+		return unavailable(err)
 	}
-	defer e.memory.Unlock()
-	if now := time.Now(); now.Sub(e.looked) >= look {
-		used, most, err := e.store.Memory(ctx)
+	known, ok := e.rooms.Load(node)
+	if !ok {
+		known, _ = e.rooms.LoadOrStore(node, &room{})
+	}
+	r, _ := known.(*room)
+	if !r.looking.TryLock() { // another is looking
+		return r.refuseFull()
+	}
+	defer r.looking.Unlock()
+	if now := time.Now(); now.Sub(r.looked) >= look {
+		used, most, err := st.Memory(ctx)
 		if err != nil {
 			return unavailable(err)
 		}
-		e.looked = now
-		e.full.Store(most > 0 && float64(used) > maxMemory*float64(most))
+		r.looked = now
+		r.full.Store(most > 0 && float64(used) > maxMemory*float64(most))
 	}
-	return e.refuseFull()
+	return r.refuseFull()
 }
 
-func (e *Engine) refuseFull() error {
-	if e.full.Load() {
+func (r *room) refuseFull() error {
+	if r.full.Load() {
 		return fmt.Errorf("%w: raise its maxmemory, or see what keeps the inbox from being worked on", ErrFull)
 	}
 	return nil
