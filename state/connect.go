@@ -158,6 +158,7 @@ func (s *Store) connectSentinels(ctx context.Context, a Address) error {
 	opts.Password, _ = a.user.Password()
 	opts.ContextTimeoutEnabled, opts.DisableIdentity = true, true
 	opts.PoolSize = cmp.Or(opts.PoolSize, poolSize)
+	opts.DialerRetries = cmp.Or(opts.DialerRetries, 1) // a dial asks the Sentinels, which is tried again in itself
 	s.single = redis.NewFailoverClient(opts)
 	s.rdb, s.sentinels = s.single, true
 	return s.loaded(ctx)
@@ -181,12 +182,8 @@ func (s *Store) connectCluster(ctx context.Context, a Address) error {
 	opts.ContextTimeoutEnabled, opts.DisableIdentity, opts.MaintNotificationsConfig = true, true, noNotes
 	opts.PoolSize = cmp.Or(opts.PoolSize, poolSize)
 	opts.ClusterStateReloadInterval = clusterLook
-	if opts.DialerRetries == 0 {
-		opts.DialerRetries = 1 // the client tries again itself, on another node if need be
-	}
-	if opts.MaxRedirects == 0 {
-		opts.MaxRedirects = 5
-	}
+	opts.DialerRetries = cmp.Or(opts.DialerRetries, 1) // the client tries again itself, on another node if need be
+	opts.MaxRedirects = cmp.Or(opts.MaxRedirects, 5)
 	s.cluster = redis.NewClusterClient(opts)
 	s.cluster.OnNewNode(func(node *redis.Client) { node.AddHook(nodeHook{s.cluster}) })
 	s.rdb = s.cluster

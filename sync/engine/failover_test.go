@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -309,4 +310,53 @@ func startCluster(t *testing.T) *statetest.Cluster {
 	}
 	t.Cleanup(c.Stop)
 	return c
+}
+
+// What is true of one server is true of a Redis Cluster, no call of which meets keys of
+// several slots.
+func TestOnRedisClusterAllIsAsElsewhere(t *testing.T) {
+	c := startCluster(t)
+	rigURL = func(testing.TB) string { return c.URL }
+	defer func() { rigURL = statetest.URL }()
+	for name, test := range map[string]func(*testing.T){
+		"brake": TestBrakeHoldsAndApprovalAppliesAsOfThen, "cancel": TestCancelDropsWhatIsHeldAndForceLiftsTheBrake,
+		"incremental": TestIncrementalReadsWhatChanged, "object": TestResyncOfAnObjectReadsItAlone, "verify": TestVerifyProvesTheDeltas,
+		"log": TestLogAndHooksTellTheSameOnce, "sweep": TestSweepsRotateThroughAssignments,
+	} {
+		t.Run(name, test)
+	}
+	t.Run("life", func(t *testing.T) {
+		ids, err := c.Instances(1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := startFleet(t, c.URL, ids)
+		health, err := f.w.Health(t.Context())
+		if err != nil || health.Redis.Version == "" {
+			t.Errorf("health %+v, %v", health, err)
+		}
+		for _, id := range ids {
+			if all, err := f.w.Instances(t.Context()); err != nil || len(all) < len(ids) {
+				t.Errorf("instances %+v, %v", all, err)
+			}
+			if err := errors.Join(f.w.Pause(t.Context(), id), f.w.Resume(t.Context(), id), f.w.ForgetHistory(t.Context(), id)); err != nil {
+				t.Error(err)
+			}
+		}
+		for _, id := range ids {
+			eventually(t, id+" is whole", 30*time.Second, isWhole(t, f.w, id))
+		}
+		for _, id := range ids {
+			if err := f.w.Delete(t.Context(), id); err != nil {
+				t.Error(err)
+			}
+			master, err := c.Master(id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if keys, err := master.Keys(t.Context(), "oktasync:{"+id+"}:*").Result(); err != nil || len(keys) > 0 {
+				t.Errorf("left of %s: %v, %v", id, keys, err)
+			}
+		}
+	})
 }

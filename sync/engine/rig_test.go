@@ -52,12 +52,15 @@ var start = time.Date(2026, 3, 17, 9, 0, 0, 0, time.UTC)
 // newClock returns a clock and, with it, the configuration of a small org.
 func newClock() *oktasim.ManualClock { return oktasim.NewManualClock(start) }
 
+// rigURL is the Redis of rigs; one test changes it while it runs others.
+var rigURL = statetest.URL
+
 // newEngine returns an engine on the shared Redis. skew is how far its local
 // clock is from Okta's.
 func newEngine(t testing.TB, clock *oktasim.ManualClock, skew time.Duration) *Engine {
 	t.Helper()
 	e, err := New(context.Background(), Config{
-		RedisURL: statetest.URL(t), SecretKey: make([]byte, 32), AllowInsecure: true, DeleteRatio: 0.2,
+		RedisURL: rigURL(t), SecretKey: make([]byte, 32), AllowInsecure: true, DeleteRatio: 0.2,
 		Clock: func() time.Time { return clock.Now().Add(skew) },
 	})
 	if err != nil {
