@@ -13,8 +13,10 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unsafe"
 
 	sdk "github.com/okta/okta-sdk-golang/v2/okta"
+	"github.com/tidwall/gjson"
 )
 
 // ClientConfig is what a Client is made of.
@@ -172,7 +174,7 @@ func (c *Client) get(ctx context.Context, k *call, path string, into any) error 
 		return &Error{What: k.what, Summary: "the request cannot be made"}
 	}
 	if _, err = rq.Do(context.WithValue(ctx, callKey{}, k), req, nil); err == nil {
-		err = json.Unmarshal(k.body.Bytes(), into)
+		err = decode(k.body.Bytes(), into)
 		drop(k.body)
 		k.body = nil
 	}
@@ -193,6 +195,29 @@ func (c *Client) get(ctx context.Context, k *call, path string, into any) error 
 	default:
 		return &Error{What: k.what, Summary: bounded("the answer cannot be decoded: " + err.Error())}
 	}
+}
+
+// decode is json.Unmarshal; a list of which only ids are read it does not build
+// first. Most of what a full read gets are such lists, of whole users each.
+func decode(b []byte, into any) error {
+	refs, ok := into.(*[]Ref)
+	if !ok || len(b) == 0 {
+		return json.Unmarshal(b, into)
+	}
+	text := unsafe.String(unsafe.SliceData(b), len(b)) // not kept: b is used again
+	list := gjson.Parse(text)
+	if deeper(text, maxNesting) || !gjson.Valid(text) || !list.IsArray() {
+		return json.Unmarshal(b, into) // it says what is wrong
+	}
+	list.ForEach(func(_, item gjson.Result) bool {
+		var id string
+		if v := item.Get("id"); v.Type == gjson.String {
+			id = strings.Clone(v.Str)
+		}
+		*refs = append(*refs, Ref{ID: id})
+		return true
+	})
+	return nil
 }
 
 // list reads a page. A first page that Okta fails on, which often is a timeout,
