@@ -76,7 +76,7 @@ func (e *Engine) newOrg(ctx context.Context, id string, settings []byte, lease s
 		store: e.store, st: lease.Org, engine: e,
 		token: lease.Holder, epoch: lease.Epoch, leaseTime: e.leaseTime(), logFilter: logFilter(convert.EventTypes()),
 		stopped: make(chan struct{}),
-		asked:   make(chan struct{}, 1), started: make(chan struct{}, 1), behind: make(chan struct{}, 1),
+		asked:   make(chan struct{}, 1), started: make(chan struct{}, 1), behind: make(chan struct{}, 1), arrived: make(chan struct{}, 1),
 		trying: map[string]bool{}, failed: map[string]int{}, traces: newTraces(),
 	}
 	o.ctx, o.stop = context.WithCancel(ctx)
