@@ -130,19 +130,42 @@ func (o *org) list(ctx context.Context, l *listing) (err error) {
 	}
 }
 
-// bulkRecords is how many records of members, assignments and factors a run has merged
-// at once: a page of the longest. Redis works on one script at a time; so events, and the
-// lists that say what else there is to read, wait behind one such page and not behind
-// one of each worker.
+// mergeRecords is how many records of a page are merged in one step, and of members,
+// assignments and factors of a run at once. Redis works on one script at a time:
+// deliveries, and the lists that say what else there is to read, wait behind one
+// such step, some milliseconds long, and not behind a page of each worker.
 const (
-	bulkRecords = 1000
-	bulkLeast   = 100 // as which a page counts that has fewer
+	mergeRecords = 250
+	mergeLeast   = 25 // as which a step counts that has fewer
+	mergeObjects = 50 // likewise of users, groups and applications, on which edges hang
 )
 
-// mergePage merges what a listing brought.
+// mergePage merges what a listing brought; the place in the list moves with the last
+// step, so that a crash between two has the page read again.
 func (o *org) mergePage(ctx context.Context, l *listing, b batch) (state.Merged, error) {
+	most := mergeRecords
+	if l.scope.Confirmed() {
+		most = mergeObjects
+	}
+	var transitions, held int64
+	for {
+		step := b
+		if len(b.observations) > most {
+			step = batch{observations: b.observations[:most], cause: b.cause, judgement: b.judgement}
+		}
+		b.observations = b.observations[len(step.observations):]
+		merged, err := o.mergeStep(ctx, l, step)
+		transitions, held = transitions+merged.Transitions, held+merged.Held
+		if err != nil || len(b.observations) == 0 {
+			merged.Transitions, merged.Held = transitions, held
+			return merged, err
+		}
+	}
+}
+
+func (o *org) mergeStep(ctx context.Context, l *listing, b batch) (state.Merged, error) {
 	if l.run != nil && l.cell.Hash != "pending:"+lists {
-		records := int64(min(max(len(b.observations), bulkLeast), bulkRecords))
+		records := int64(min(max(len(b.observations), mergeLeast), mergeRecords))
 		if err := l.run.bulk.Acquire(ctx, records); err != nil {
 			return state.Merged{}, err
 		}

@@ -250,7 +250,7 @@ func (o *org) reconcile(ctx context.Context, id string) (settling bool, err erro
 		return o.settle(ctx, run)
 	}
 	r := &reconciling{org: o, before: run, tallies: map[string]*tally{}, errors: run.Errors,
-		failed: map[string]int{}, refused: map[string]int{}, denied: map[string]error{}, dropped: map[string]bool{}, bulk: semaphore.NewWeighted(bulkRecords)}
+		failed: map[string]int{}, refused: map[string]int{}, denied: map[string]error{}, dropped: map[string]bool{}, bulk: semaphore.NewWeighted(mergeRecords)}
 	for _, name := range []string{"account", "users", "groups", "members", "apps", "assignments", "factors"} {
 		r.tallies[name] = &tally{}
 	}

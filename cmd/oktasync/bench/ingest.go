@@ -16,6 +16,7 @@ type ingestCmd struct {
 	Steady      time.Duration `default:"10s" help:"How long 500 deliveries a second arrive; 0s: not."`
 	Burst       time.Duration `default:"2s" help:"How long 5,000 a second arrive; 0s: not."`
 	Users       int           `default:"10000" help:"Users of the org that is read in full meanwhile."`
+	Latency     time.Duration `default:"20ms" help:"How long each answer of that org takes at least."`
 	For         time.Duration `default:"10m" help:"How long it may take."`
 }
 
@@ -38,7 +39,7 @@ func (cmd ingestCmd) Run(ctx context.Context, s Streams) error {
 		return err
 	}
 	defer l.close()
-	st, err := l.startStand(ctx, setting{shape: heavy, users: cmd.Users, limits: "none", sinks: "none"})
+	st, err := l.startStand(ctx, setting{shape: heavy, users: cmd.Users, latency: cmd.Latency, limits: "none", sinks: "none"})
 	if err != nil {
 		return err
 	}
