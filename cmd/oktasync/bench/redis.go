@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -33,8 +32,8 @@ func (l *lab) startRedis(ctx context.Context, args ...string) (*redisServer, err
 		return nil, err
 	}
 	_, port, _ := strings.Cut(address, ":")
-	dir := filepath.Join(l.dir, "redis-"+port)
-	if err := os.Mkdir(dir, 0o700); err != nil {
+	dir, err := os.MkdirTemp(l.dir, "redis-") // a port may come twice
+	if err != nil {
 		return nil, err
 	}
 	all := append([]string{"--port", port, "--bind", "127.0.0.1", "--dir", dir, "--save", "", "--appendonly", "no"}, args...)
