@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 )
 
 // Command is oktasync bench.
@@ -36,6 +37,9 @@ type lab struct {
 
 // newLab returns a lab; close it.
 func newLab(s Streams) (*lab, error) {
+	if runtime.GOOS != "linux" {
+		return nil, errors.New("benchmarks run on Linux alone: what a process has used is read in its /proc")
+	}
 	exe, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("find this program, which is the service too: %w", err)

@@ -2,10 +2,12 @@ package bench
 
 import (
 	"context"
+	"net/http"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // testLab returns a lab whose service is this program, built anew.
@@ -80,5 +82,59 @@ func TestAServiceThatEndsIsTold(t *testing.T) {
 	_, err := l.startService(context.Background(), "redis://127.0.0.1:1", "OKTASYNC_LIST_ALLOWANCE=nonsense")
 	if err == nil || !strings.Contains(err.Error(), "nonsense") {
 		t.Errorf("started with nonsense: %v", err)
+	}
+}
+
+// A shell that is set up for a service, of a real org, must not set up those that are measured.
+func TestNothingOfTheShellSetsUpTheService(t *testing.T) {
+	l := testLab(t)
+	ctx := t.Context()
+	for _, variable := range []string{"OKTA_CLIENT_ORGURL=https://acme.example.com", "OKTA_CLIENT_TOKEN=00token", "OKTASYNC_RECONCILE_SCHEDULE=nonsense", "JUPITERONE_API_KEY=x"} {
+		name, value, _ := strings.Cut(variable, "=")
+		t.Setenv(name, value)
+	}
+	r, err := l.startRedis(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.stop()
+	s, err := l.startService(ctx, r.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.stop()
+	answer, err := s.call(ctx, http.MethodGet, "/admin/instances", s.admin, nil)
+	if err != nil || strings.Contains(string(answer), "acme") {
+		t.Errorf("%s, %v", answer, err)
+	}
+}
+
+// What cannot be measured is told before anything is started.
+func TestNoInstancesAreRefused(t *testing.T) {
+	s := Streams{Out: t.Output(), Err: t.Output()}
+	for _, cmd := range []idleCmd{{Instances: 0, Replicas: 1, For: 1}, {Instances: 1, Replicas: 0, For: 1}, {Instances: 1, Replicas: 1}} {
+		if err := cmd.Run(t.Context(), s); err == nil || !strings.Contains(err.Error(), "must be above 0") {
+			t.Errorf("%+v: %v", cmd, err)
+		}
+	}
+}
+
+// The next load begins when nothing reads any more.
+func TestReconcilesEndBeforeTheNextLoad(t *testing.T) {
+	l := testLab(t)
+	ctx := t.Context()
+	st, err := l.startStand(ctx, setting{shape: heavy, users: 100, limits: "none", sinks: "none", latency: 50 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.stop()
+	over := make(chan struct{})
+	close(over)
+	if err := st.reconcileUntil(ctx, over, true); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := st.service.call(ctx, http.MethodGet, "/admin/instances/"+instance+"/runs", st.service.admin, nil)
+	if err != nil || !strings.Contains(string(answer), `"succeeded"`) || strings.Contains(string(answer), `"running"`) {
+		t.Errorf("%s, %v", answer, err)
 	}
 }

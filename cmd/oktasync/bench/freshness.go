@@ -40,6 +40,17 @@ func (cmd freshnessCmd) Run(ctx context.Context, s Streams) error {
 		return err
 	}
 	defer l.close()
+	o, err := newOrg(heavy, cmd.Users)
+	if err != nil {
+		return err
+	}
+	needed := 0
+	for _, rate := range cmd.Rates {
+		needed += eventsOf(rate, cmd.Length)
+	}
+	if free := o.base*(len(o.groups)-1) - o.members; free < needed {
+		return fmt.Errorf("of %d users %d can join a group that they are not in, and %d are to: give more --users, or less --length or --rates", cmd.Users, free, needed)
+	}
 	st, err := l.startStand(ctx, setting{shape: heavy, users: cmd.Users, limits: "none", sinks: "none"})
 	if err != nil {
 		return err
@@ -56,69 +67,112 @@ func (cmd freshnessCmd) Run(ctx context.Context, s Streams) error {
 	defer w.stop()
 	to := newTarget(st.service.url+"/hooks/okta/"+instance, burstSenders)
 	defer to.close()
+	pairs := outsiders{of: o, group: 1}
 	t := newTable(s.Out, "events/s", "a delivery", "read", "events", "not seen", "p50 ms", "p99 ms", "max ms", "p50 after due", "p99 after due", "CPU s: service", "Redis", "org", "sender")
-	series := 0
 	for _, read := range []bool{false, true} {
 		for _, rate := range cmd.Rates {
-			if err := st.applied(ctx); err != nil {
-				return err
+			if err = cmd.measure(ctx, st, w, to, &pairs, t, rate, read); err != nil {
+				break
 			}
-			series++
-			batch := max(1, rate/500)
-			l.note("%d events a second, %d a delivery, with a read: %t", rate, batch, read)
-			w.begin()
-			before, err := st.spent()
-			if err != nil {
-				return err
-			}
-			sending, err := ownCPU()
-			if err != nil {
-				return err
-			}
-			if read {
-				err = st.newcomers(ctx, w, rate, batch, cmd.Length)
-			} else {
-				err = st.joiners(ctx, w, to, series, rate, batch, cmd.Length)
-			}
-			if err != nil {
-				return err
-			}
-			took, missing := w.end(ctx, cmd.Late)
-			after, err := st.spent()
-			if err != nil {
-				return err
-			}
-			sent, err := ownCPU()
-			if err != nil {
-				return err
-			}
-			due := []string{"-", "-"}
-			if read {
-				for i, share := range []float64{0.5, 0.99} {
-					due[i] = quantile(w.due, share)
-				}
-			}
-			spent := after.since(before)
-			seconds := func(d time.Duration) string { return fmt.Sprintf("%.1f", d.Seconds()) }
-			t.add(rate, batch, map[bool]string{true: "yes", false: "no"}[read], len(took)+missing, missing, quantile(took, 0.5), quantile(took, 0.99), quantile(took, 1),
-				due[0], due[1], seconds(spent.service.cpu), seconds(spent.redis.cpu), seconds(spent.org.cpu), seconds(sent-sending))
+		}
+		if err != nil {
+			break
 		}
 	}
-	fmt.Fprintf(s.Out, "%sfrom the moment at which an event was to be sent, so its way and its acceptance included, until its change comes on the stream of changes\n\n", machine(ctx, st.redis))
-	return t.print()
+	if len(t.rows) > 0 { // what was measured before it failed is told too
+		fmt.Fprintf(s.Out, "%sfrom the moment at which an event was to be sent, so its way and its acceptance included, until its change comes on the stream of changes\n\n", machine(ctx, st.redis))
+		err = errors.Join(err, t.print())
+	}
+	return err
+}
+
+// measure has events arrive at one rate, and adds a row.
+func (cmd freshnessCmd) measure(ctx context.Context, st *stand, w *watcher, to *target, free *outsiders, t *table, rate int, read bool) error {
+	if err := st.applied(ctx); err != nil {
+		return err
+	}
+	batch := batchOf(rate)
+	st.service.lab.note("%d events a second, %d a delivery, with a read: %t", rate, batch, read)
+	w.begin()
+	before, err := st.spent()
+	if err != nil {
+		return err
+	}
+	sending, err := ownCPU()
+	if err != nil {
+		return err
+	}
+	if read {
+		err = st.newcomers(ctx, w, rate, cmd.Length)
+	} else {
+		err = st.joiners(ctx, w, to, free, len(t.rows), rate, cmd.Length)
+	}
+	if err != nil {
+		return err
+	}
+	took, missing, err := w.end(ctx, cmd.Late)
+	if err != nil {
+		return err
+	}
+	if len(missing) > 0 {
+		st.service.lab.note("of %d events no change came within %s after the last, as of %s", len(missing), cmd.Late, missing[0])
+	}
+	after, err := st.spent()
+	if err != nil {
+		return err
+	}
+	sent, err := ownCPU()
+	if err != nil {
+		return err
+	}
+	due := []string{"-", "-"}
+	if read {
+		for i, share := range []float64{0.5, 0.99} {
+			due[i] = quantile(w.due, share)
+		}
+	}
+	spent := after.since(before)
+	seconds := func(d time.Duration) string { return fmt.Sprintf("%.1f", d.Seconds()) }
+	t.add(rate, batch, map[bool]string{true: "yes", false: "no"}[read], len(took)+len(missing), len(missing), quantile(took, 0.5), quantile(took, 0.99), quantile(took, 1),
+		due[0], due[1], seconds(spent.service.cpu), seconds(spent.redis.cpu), seconds(spent.org.cpu), seconds(sent-sending))
+	return nil
+}
+
+// batchOf is how many events a delivery has at a rate: five hundred deliveries a second
+// at most.
+func batchOf(rate int) int { return max(1, rate/500) }
+
+// eventsOf is how many events arrive in that time, at most.
+func eventsOf(rate int, length time.Duration) int {
+	return int(float64(rate)*length.Seconds()) + batchOf(rate)
+}
+
+// outsiders walks over the pairs of a user and a group that the user is not in. Each comes
+// once: who has joined already changes nothing by joining again.
+type outsiders struct {
+	of          *org
+	group, user int // the next, but 0 of the groups, which is Everyone
+}
+
+func (o *outsiders) next() (user, group int) {
+	for {
+		user, group = o.user, o.group
+		if o.user++; o.user == o.of.base {
+			o.user, o.group = 0, o.group+1
+		}
+		if !o.of.isMember(group, user) {
+			return user, group
+		}
+	}
 }
 
 // joiners delivers that users joined groups that they were not in.
-func (st *stand) joiners(ctx context.Context, w *watcher, to *target, series, rate, batch int, length time.Duration) error {
-	pairs := make([][2]string, 0, int(float64(rate)*length.Seconds())+batch)
-	// Of the pairs of a user and a group each series takes others.
-	for u, g := series*st.org.base/7, 0; len(pairs) < cap(pairs); u++ {
-		if u%st.org.base == 0 || g == 0 {
-			g = 1 + (g+series*7)%(len(st.org.groups)-1)
-		}
-		if !st.org.isMember(g, u%st.org.base) {
-			pairs = append(pairs, [2]string{id(userPrefix, u%st.org.base), id(groupPrefix, g)})
-		}
+func (st *stand) joiners(ctx context.Context, w *watcher, to *target, free *outsiders, series, rate int, length time.Duration) error {
+	batch := batchOf(rate)
+	pairs := make([][2]string, eventsOf(rate, length))
+	for i := range pairs {
+		user, group := free.next()
+		pairs[i] = [2]string{id(userPrefix, user), id(groupPrefix, group)}
 	}
 	got, err := load{to: to, senders: burstSenders, events: batch,
 		next: func(l *letter, n int) {
@@ -140,7 +194,8 @@ func (st *stand) joiners(ctx context.Context, w *watcher, to *target, series, ra
 }
 
 // newcomers has users come to the org, and delivers it: each must be read.
-func (st *stand) newcomers(ctx context.Context, w *watcher, rate, batch int, length time.Duration) error {
+func (st *stand) newcomers(ctx context.Context, w *watcher, rate int, length time.Duration) error {
+	batch := batchOf(rate)
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(burstSenders)
 	start := time.Now()
@@ -155,9 +210,8 @@ func (st *stand) newcomers(ctx context.Context, w *watcher, rate, batch int, len
 			if err := fetch(ctx, st.orgURL+"/bench/grow?users="+strconv.Itoa(batch), &came); err != nil {
 				return err
 			}
-			published := time.UnixMilli(came.At)
 			for u := came.From; u < came.To; u++ {
-				w.sent(string(appendUUID(nil, u)), published, published.Add(margin))
+				w.sent(string(appendUUID(nil, u)), due, time.UnixMilli(came.At).Add(margin))
 			}
 			return st.service.deliver(ctx, delivery(st.orgURL, came.From, came.To, came.At))
 		})
@@ -174,7 +228,7 @@ type watcher struct {
 	known map[string]moments // by uuid: those not seen yet
 	took  []time.Duration
 	due   []time.Duration // of those that need a read: since it was due
-	empty chan struct{}   // something was seen, and nothing is left
+	again chan struct{}   // nothing is left to be seen, or can be
 	lost  error
 }
 
@@ -197,7 +251,7 @@ func (st *stand) watch(ctx context.Context) (*watcher, error) {
 		cancel()
 		return nil, errors.Join(fmt.Errorf("follow the changes: %s", resp.Status), resp.Body.Close())
 	}
-	w := &watcher{stop: cancel, empty: make(chan struct{}, 1)}
+	w := &watcher{stop: cancel, again: make(chan struct{}, 1)}
 	w.begin()
 	go func() {
 		defer resp.Body.Close()
@@ -212,6 +266,7 @@ func (st *stand) watch(ctx context.Context) (*watcher, error) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.lost = errors.Join(errors.New("the stream of changes ended"), lines.Err())
+		w.wake()
 	}()
 	return w, nil
 }
@@ -243,31 +298,35 @@ func (w *watcher) seen(uuid string) {
 		w.due = append(w.due, now.Sub(m.due))
 	}
 	if len(w.known) == 0 {
-		select {
-		case w.empty <- struct{}{}:
-		default:
-		}
+		w.wake()
+	}
+}
+
+// wake has end look again.
+func (w *watcher) wake() {
+	select {
+	case w.again <- struct{}{}:
+	default:
 	}
 }
 
 // end waits for the changes of all that was sent, for a while, and returns how long each
-// took, sorted, and how many never came.
-func (w *watcher) end(ctx context.Context, late time.Duration) (took []time.Duration, missing int) {
+// took, sorted, and those events of which none came.
+func (w *watcher) end(ctx context.Context, late time.Duration) (took []time.Duration, missing []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, late)
 	defer cancel()
 	for {
 		w.mu.Lock()
-		left := len(w.known)
-		if left == 0 || ctx.Err() != nil || w.lost != nil {
+		if len(w.known) == 0 || ctx.Err() != nil || w.lost != nil {
 			slices.Sort(w.took)
 			slices.Sort(w.due)
-			took = w.took
+			took, missing, err = w.took, sortedKeys(w.known), w.lost
 			w.mu.Unlock()
-			return took, left
+			return took, missing, err
 		}
 		w.mu.Unlock()
 		select {
-		case <-w.empty:
+		case <-w.again:
 		case <-ctx.Done():
 		}
 	}

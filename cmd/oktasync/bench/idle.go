@@ -23,6 +23,9 @@ type idleCmd struct {
 
 // Run measures and prints a table.
 func (cmd idleCmd) Run(ctx context.Context, s Streams) error {
+	if cmd.Instances < 1 || cmd.Replicas < 1 || cmd.For <= 0 {
+		return errors.New("--instances and --replicas must be above 0, and --for above 0s")
+	}
 	l, err := newLab(s)
 	if err != nil {
 		return err

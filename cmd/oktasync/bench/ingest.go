@@ -228,25 +228,16 @@ func (cmd ingestCmd) acknowledge(ctx context.Context, s Streams, l *lab, st *sta
 			if err != nil {
 				return err
 			}
-			reading, stop := context.WithCancel(ctx)
+			over := make(chan struct{})
 			read := make(chan error, 1)
-			go func() {
-				var err error
-				for meanwhile != "quiet" && reading.Err() == nil && err == nil {
-					_, err = st.reconcile(reading, "full", func(run) {})
-				}
-				read <- err
-			}()
+			go func() { read <- st.reconcileUntil(ctx, over, meanwhile != "quiet") }()
 			groups, now := len(st.org.groups), time.Now
 			got, err := load{to: to, senders: burstSenders, events: 1, next: func(l *letter, n int) {
 				l.write(0, uuidOf(series, n), now(), id(userPrefix, n%st.org.base), id(groupPrefix, 1+n%(groups-1)))
 			}}.open(ctx, c.rate, c.length)
-			stop()
-			if err := <-read; err != nil && reading.Err() == nil {
-				return err
-			}
+			close(over)
 			if err != nil {
-				return err
+				return errors.Join(err, <-read)
 			}
 			after, err := st.spent()
 			if err != nil {
@@ -254,6 +245,10 @@ func (cmd ingestCmd) acknowledge(ctx context.Context, s Streams, l *lab, st *sta
 			}
 			sent, err := ownCPU()
 			if err != nil {
+				return err
+			}
+			// The next load begins when the last read has ended.
+			if err := <-read; err != nil {
 				return err
 			}
 			spent := after.since(before)
@@ -268,6 +263,26 @@ func (cmd ingestCmd) acknowledge(ctx context.Context, s Streams, l *lab, st *sta
 	fmt.Fprintln(s.Out, "Acknowledgement: each delivery, of one event, counts from the moment at which it was to be sent; the events are applied meanwhile")
 	fmt.Fprintln(s.Out)
 	return t.print()
+}
+
+// reconcileUntil reads the org in full, again and again, and returns when over is closed
+// and the last run has ended.
+func (st *stand) reconcileUntil(ctx context.Context, over <-chan struct{}, wanted bool) error {
+	for wanted {
+		r, err := st.reconcile(ctx, "full", func(run) {})
+		if err == nil && r.EndedAt == nil {
+			err = errors.New("the time is over, and a full reconcile has not ended")
+		}
+		if err != nil {
+			return err
+		}
+		select {
+		case <-over:
+			return nil
+		default:
+		}
+	}
+	return nil
 }
 
 // applied waits until nothing that was delivered waits any more.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -29,7 +30,7 @@ func (l *lab) start(ctx context.Context, name, path string, args, env []string) 
 	}
 	defer out.Close()
 	cmd := exec.CommandContext(ctx, path, args...)
-	cmd.Env = append(os.Environ(), env...)
+	cmd.Env = append(surroundings(), env...)
 	cmd.Dir = l.dir
 	cmd.Stdout, cmd.Stderr = out, out
 	dieWithParent(cmd)
@@ -50,6 +51,14 @@ func (l *lab) start(ctx context.Context, name, path string, args, env []string) 
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
 	return p, nil
+}
+
+// surroundings is the environment without what a service is set up by: a shell that is
+// set up for one must not have a benchmark read a real org, or measure other settings.
+func surroundings() []string {
+	return slices.DeleteFunc(os.Environ(), func(variable string) bool {
+		return slices.ContainsFunc([]string{"OKTA", "JUPITERONE_", "OTEL_"}, func(prefix string) bool { return strings.HasPrefix(variable, prefix) })
+	})
 }
 
 // stop kills the process and waits for its end.

@@ -33,13 +33,16 @@ func (cmd reconcileCmd) Run(ctx context.Context, s Streams) error {
 		"service CPU s", "Redis CPU s", "org CPU s", "service µs/record", "Redis µs/record", "RSS MB", "peak MB", "Redis MB", "Redis PING p99 ms", "µs CPU/user")
 	var memory []*table
 	var head string
+	var failed error
+sizes:
 	for _, users := range cmd.Users {
 		for _, latency := range cmd.Latency {
 			for _, limits := range cmd.Limits {
 				of := setting{shape: shape(cmd.Shape), users: users, latency: latency, limits: limits, factors: cmd.Factors, sinks: cmd.Sinks}
 				kinds, told, err := cmd.measure(ctx, l, of, rows)
-				if err != nil && ctx.Err() == nil {
-					return fmt.Errorf("%d users, %s, limits %s: %w", users, latency, limits, err)
+				if err != nil && ctx.Err() == nil { // what was measured before is told too
+					failed = fmt.Errorf("%d users, %s, limits %s: %w", users, latency, limits, err)
+					break sizes
 				}
 				if told != "" {
 					head = told
@@ -51,8 +54,11 @@ func (cmd reconcileCmd) Run(ctx context.Context, s Streams) error {
 			}
 		}
 	}
+	if len(rows.rows) == 0 && failed != nil {
+		return failed
+	}
 	fmt.Fprintf(s.Out, "%sshape %s, sinks %s, factors %t, 10 calls in flight, Redis keeps nothing on disk\n\n", head, cmd.Shape, cmd.Sinks, cmd.Factors)
-	errs := []error{rows.print()}
+	errs := []error{failed, rows.print()}
 	for _, t := range memory {
 		fmt.Fprintln(s.Out)
 		errs = append(errs, t.print())
