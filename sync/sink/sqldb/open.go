@@ -35,7 +35,7 @@ const (
 	connectTimeout = 10 * time.Second
 	busyTimeout    = 10 * time.Second // for which SQLite waits for another process
 
-	checkpointTimeout = time.Second // for which it waits for readers to empty its log
+	checkpointTimeout = time.Second // for which writers wait while its log is emptied
 )
 
 // DB is a database of graphs. It may be used by many at once.

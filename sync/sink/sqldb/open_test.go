@@ -3,6 +3,7 @@ package sqldb_test
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/oktasync/oktasync/sync/graph"
 	"github.com/oktasync/oktasync/sync/sink"
@@ -232,36 +234,74 @@ func TestWhatNoRetryCuresIsPermanent(t *testing.T) {
 	}
 }
 
+// inFiles tells whether a text is in a SQLite database or its log.
+func inFiles(t *testing.T, target, text string) bool {
+	t.Helper()
+	path := strings.TrimPrefix(target, "sql:")
+	for _, name := range []string{path, path + "-wal"} {
+		b, err := os.ReadFile(name)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+		if bytes.Contains(b, []byte(text)) {
+			return true
+		}
+	}
+	return false
+}
+
 // A file that is copied, or thrown away, tells nothing of who was deleted from it.
 func TestFileForgetsWhoWasDeleted(t *testing.T) {
+	const login = "ann.unforgotten@example.com"
 	target := sqldbtest.SQLite(t)
-	path := strings.TrimPrefix(target, "sql:")
 	db := open(t, target)
-	inFiles := func() bool {
-		t.Helper()
-		for _, name := range []string{path, path + "-wal"} {
-			b, err := os.ReadFile(name)
-			if err != nil && !errors.Is(err, fs.ErrNotExist) {
-				t.Fatal(err)
-			}
-			if bytes.Contains(b, []byte("ann.unforgotten@example.com")) {
-				return true
-			}
-		}
-		return false
-	}
 	others := make([]graph.Object, 300)
 	for i := range others {
 		others[i] = entity(fmt.Sprintf("o%d", i), graph.Properties{"login": fmt.Sprintf("other%d@example.com", i)})
 	}
-	ann := entity("a", graph.Properties{"login": "ann.unforgotten@example.com", "note": strings.Repeat("x", 6000)})
+	ann := entity("a", graph.Properties{"login": login, "note": strings.Repeat("x", 6000)})
 	apply(t, db, acme, "1", create(append(others, ann)...)...)
-	if !inFiles() {
+	if !inFiles(t, target, login) {
 		t.Fatal("the login is in no file")
 	}
 	apply(t, db, acme, "2", changes(graph.Delete, []graph.Object{ann})...)
 	replace(t, db, acme, snapshot("3", create(others...)))
-	if inFiles() {
+	if inFiles(t, target, login) {
+		t.Error("the login is still in a file")
+	}
+}
+
+// A query that runs meanwhile keeps the log from being emptied: it is waited for.
+func TestFileForgetsWhileAQueryRuns(t *testing.T) {
+	const login = "ann.unforgotten@example.com"
+	target := sqldbtest.SQLite(t)
+	db := open(t, target)
+	db.QueryTime = time.Minute
+	apply(t, db, acme, "1", create(entity("a", graph.Properties{"login": login}))...)
+	reader, err := raw(t, target).BeginTx(t.Context(), &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Rollback()
+	var n int
+	if err := reader.QueryRow("SELECT count(*) FROM entities").Scan(&n); err != nil || n != 1 {
+		t.Fatal(n, err)
+	}
+	forgotten := make(chan error, 1)
+	go func() { forgotten <- db.Forget(t.Context(), acme.ID) }()
+	select {
+	case <-forgotten:
+		t.Fatal("it does not wait for the query")
+	case <-time.After(2 * time.Second): // longer than one try takes
+	}
+	apply(t, db, sink.Instance{ID: "other"}, "1", create(entity("b", graph.Properties{"login": "bob"}))...) // others need not wait
+	if err := reader.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-forgotten; err != nil {
+		t.Fatal(err)
+	}
+	if inFiles(t, target, login) {
 		t.Error("the login is still in a file")
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/oktasync/oktasync/sync/sink"
 )
@@ -87,34 +88,46 @@ func (db *DB) replace(ctx context.Context, in sink.Instance, s sink.Snapshot, fo
 }
 
 // checkpoint brings all that was written into SQLite's file itself, and empties the
-// log beside it, which still knows what was deleted. A reader may be in the way:
-// then the next one does it, as no change is written while this one waits.
+// log beside it, which still knows what was deleted. A reader may be in the way: it is
+// tried again for as long as a query may take, and others write in between.
 func (db *DB) checkpoint(ctx context.Context) {
 	if db.postgres {
 		return
 	}
-	if err := db.emptyLog(ctx); err != nil && ctx.Err() == nil {
-		db.log.Warn("SQLite's log was not emptied", "err", err)
+	for end := time.Now().Add(db.QueryTime + checkpointTimeout); ; {
+		empty, err := db.emptyLog(ctx)
+		switch {
+		case empty || ctx.Err() != nil:
+			return
+		case err != nil || time.Now().After(end):
+			db.log.Warn("SQLite's log was not emptied: what was deleted is in the file named -wal until the next snapshot, or the end of the service", "sink", db.name, "err", err)
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(checkpointTimeout / 20): // another process may be at it
+		}
 	}
 }
 
-func (db *DB) emptyLog(ctx context.Context) error {
+// emptyLog tells whether the log is empty now.
+func (db *DB) emptyLog(ctx context.Context) (bool, error) {
 	if err := take(ctx, db.writing); err != nil {
-		return err
+		return false, err
 	}
 	defer give(db.writing)
 	conn, err := db.write.Conn(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer conn.Close()
 	if _, err := conn.ExecContext(ctx, fmt.Sprint("PRAGMA busy_timeout = ", checkpointTimeout.Milliseconds())); err != nil {
-		return err
+		return false, err
 	}
 	var busy, pages, moved int
 	err = conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &pages, &moved)
 	_, reset := conn.ExecContext(context.WithoutCancel(ctx), fmt.Sprint("PRAGMA busy_timeout = ", busyTimeout.Milliseconds()))
-	return errors.Join(err, reset)
+	return err == nil && busy == 0, errors.Join(err, reset)
 }
 
 // stage reads a snapshot into temporary tables of the connection. They take
