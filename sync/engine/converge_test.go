@@ -120,7 +120,7 @@ func TestTwoThousandChanges(t *testing.T) {
 		before := sim.CallCount()
 		r.takeIn()
 		if before != 0 || sim.CallCount() != 0 {
-			t.Fatalf("taking events in made %d calls", sim.CallCount())
+			t.Fatalf("taking events in made calls: %+v", sim.Calls())
 		}
 		r.settle()
 		seen := map[string]int{}
