@@ -261,8 +261,8 @@ func (e *Engine) retire(o *org) bool {
 	return true
 }
 
-// restoreWiped registers again what this process knows, if Redis lost it all:
-// each instance is then read in full.
+// restoreWiped registers again what this process knows, if Redis lost the list of it;
+// what else it lost is then read in full.
 func (e *Engine) restoreWiped(ctx context.Context) error {
 	mark, err := e.store.Mark(ctx)
 	if err != nil {
@@ -275,13 +275,17 @@ func (e *Engine) restoreWiped(ctx context.Context) error {
 	// Another mark than before is another process's, which restores what it knows, or
 	// that of a first registration. A process that slept meanwhile knows instances
 	// that may have been deleted since: it restores nothing.
-	if before != "" && (mark == "" || mark != before && fresh) {
-		e.cfg.Log.Error("Redis lost its state: every instance is read in full again; see README, Redis, on persistence", "instances", len(known))
+	lost := before != "" && (mark == "" || mark != before && fresh)
+	if lost {
+		e.cfg.Log.Error("Redis lost its state: what it lost is read in full again; see README, Redis, on persistence", "instances", len(known))
 		for id, settings := range known {
 			if err := e.restore(ctx, id, settings); err != nil {
 				return err
 			}
 		}
+	}
+	// Builds until November 2026 left another mark.
+	if lost || mark == "" && len(known) > 0 {
 		if err := e.store.SetMark(ctx); err != nil { // at the end: until then all is tried again
 			return err
 		}
@@ -295,16 +299,27 @@ func (e *Engine) restoreWiped(ctx context.Context) error {
 	return nil
 }
 
-// restore registers an instance again.
+// restore registers an instance again. Of one that a Redis Cluster keeps on another
+// node than the list of them all, only the list lost it.
 func (e *Engine) restore(ctx context.Context, id string, settings []byte) error {
 	st := e.store.Org(id)
-	// First the run, then the settings without which nobody works on it: a crash between is repeated.
-	if _, _, err := e.startRun(ctx, st, id, Start{Trigger: "state-lost"}); err != nil {
+	_, err := st.Instance(ctx)
+	there := err == nil // or an operator was faster
+	if err != nil && !errors.Is(err, state.ErrNotFound) {
 		return err
 	}
-	// Only where they are missing: an operator may have been faster.
-	if _, err := st.Instance(ctx); !errors.Is(err, state.ErrNotFound) {
+	full, err := st.Fact(ctx, "full")
+	if err != nil {
 		return err
+	}
+	// First the run, then the settings without which nobody works on it: a crash between is repeated.
+	if !there || full == "" {
+		if _, _, err := e.startRun(ctx, st, id, Start{Trigger: "state-lost"}); err != nil {
+			return err
+		}
+	}
+	if there {
+		return st.List(ctx)
 	}
 	return st.RestoreInstance(ctx, settings)
 }

@@ -415,6 +415,57 @@ func TestWipedRedisIsWholeAgain(t *testing.T) {
 	inStepNow(t, w, sim, "acme")
 }
 
+// Of a Redis Cluster, the node of the list may lose all while that of an instance
+// loses nothing: the instance is listed again, and not read again.
+func TestLostListIsWrittenAgain(t *testing.T) {
+	t.Parallel()
+	server, _, w := atWork(t, 75)
+	before := status(t, w, "acme")
+	listed := func() bool {
+		ids, err := w.store.Instances(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		mark, err := w.store.Mark(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(ids) == 1 && mark != ""
+	}
+	if err := rawRedis(t, server.URL).Del(t.Context(), "oktasync:instances", "oktasync:mark:{oktasync:instances}").Err(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is listed again", 30*time.Second, listed)
+	after := status(t, w, "acme")
+	if after.Owner != before.Owner || after.Epoch != before.Epoch || after.LastRun == nil || after.LastRun.ID != before.LastRun.ID {
+		t.Errorf("it was %+v, and is %+v", before, after)
+	}
+}
+
+// Builds until November 2026 left another mark: a Redis that was in use with one of
+// them is known from a new one, too.
+func TestMissingMarkIsLeftAgain(t *testing.T) {
+	t.Parallel()
+	server := durable(t)
+	sim := startSim(t, oktasim.Config{Seed: 76, Users: 5, Groups: 2, Apps: 2})
+	w := watcher(t, server.URL)
+	register(t, w, sim, "acme")
+	client := rawRedis(t, server.URL)
+	if n, err := client.Del(t.Context(), "oktasync:mark:{oktasync:instances}").Result(); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	r := startReplica(t, server.URL, "replica")
+	defer r.halt()
+	eventually(t, "a mark", 30*time.Second, func() bool {
+		mark, err := w.store.Mark(t.Context())
+		return err == nil && mark != "" && status(t, w, "acme").Owner != ""
+	})
+	if err := client.FlushAll(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is registered again", 30*time.Second, func() bool { return status(t, w, "acme").Owner != "" })
+}
+
 // A Redis that was killed and started again: work goes on by itself, what it
 // may have lost is made up for.
 func TestRestartedRedisIsRepaired(t *testing.T) {
