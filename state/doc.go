@@ -35,11 +35,13 @@
 //	sinks                hash: "<sink> status|note|wish" → how it does, what it remembers, what an operator wishes; JSON
 //	lease                the owner's token, with a time to live
 //	instance             the instance's settings, its secrets sealed
+//	kept                 nothing, for a second: written to wait for a replica of this server
 //
-// oktasync:replicas is a sorted set of the processes that work, by when each told so last.
-// oktasync:instances is the set of instances; oktasync:mark:{oktasync:instances}, in
-// the same slot, is there from the first registration on, so that a wiped Redis is known
-// from a new one; oktasync:ended:<session> is a session of the console that was signed out of.
+// oktasync:instances is the set of instances. In its slot are oktasync:mark:{oktasync:instances},
+// there from the first registration on, so that a wiped Redis is known from a new one;
+// oktasync:replicas:{oktasync:instances}, a sorted set of the processes that work, by when
+// each told so last; and oktasync:kept:{oktasync:instances}. oktasync:ended:<session> is a
+// session of the console that was signed out of.
 //
 // # Channels
 //

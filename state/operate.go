@@ -259,7 +259,7 @@ func (o *Org) Purge(ctx context.Context) error {
 	if err := o.rdb.SRem(ctx, instancesKey, o.id).Err(); err != nil {
 		return err
 	}
-	o.kept(ctx, o.prefix, instancesKey)
+	o.kept(ctx, o.key("kept"), keptKey)
 	node, err := o.node(ctx)
 	if err != nil {
 		return err

@@ -8,7 +8,9 @@ import (
 var announceScript = script("announce.lua")
 
 const (
-	replicasKey = "oktasync:replicas"
+	// replicasKey is in the slot of the list: whoever looks for work depends on one
+	// node of a Redis Cluster, besides those of the instances.
+	replicasKey = "oktasync:replicas:{" + instancesKey + "}"
 	// maxReplicas bounds what is kept of them, whatever goes wrong.
 	maxReplicas = 1000
 )

@@ -13,14 +13,17 @@ const keepTime = time.Second
 // System Log, and does not wait.
 func (o *Org) keep(ctx context.Context, err error) error {
 	if err == nil {
-		o.kept(ctx, o.prefix)
+		o.kept(ctx, o.key("kept"))
 	}
 	return err
 }
 
 func (o *Org) kept(ctx context.Context, keys ...string) { o.s.kept(ctx, keys...) }
 
-// kept waits until a replica, of each server that has one of the keys, has all that was
+// keptKey is as the key kept of an instance, in the slot of the list.
+const keptKey = "oktasync:kept:{" + instancesKey + "}"
+
+// kept waits until a replica, of each server that has one of these keys, has all that was
 // written so far. It is as good as it gets: without replicas there is no wait, and
 // replicas that are behind hold nobody up for longer than keepTime.
 func (s *Store) kept(ctx context.Context, keys ...string) {
@@ -36,11 +39,13 @@ func (s *Store) kept(ctx context.Context, keys ...string) {
 			continue
 		}
 		seen = node.Options().Addr
-		// WAIT is for what was written before the last command of its own connection:
-		// that is INFO, which tells whether there is a replica to wait for.
+		// WAIT is for the last write of its own connection, and all before it: Redis 7.2
+		// and later wait for nothing on one that has only read.
 		conn := node.Conn()
 		if replication, err := info(ctx, conn, "replication"); err == nil && replication["connected_slaves"] != "0" {
-			_ = conn.Wait(ctx, 1, keepTime).Err()
+			if conn.Set(ctx, key, "", keepTime).Err() == nil {
+				_ = conn.Wait(ctx, 1, keepTime).Err()
+			}
 		}
 		_ = conn.Close()
 	}

@@ -281,7 +281,7 @@ func (o *Org) List(ctx context.Context) error {
 	if err := o.rdb.SAdd(ctx, instancesKey, o.id).Err(); err != nil {
 		return err
 	}
-	o.kept(ctx, o.prefix, instancesKey)
+	o.kept(ctx, o.key("kept"), keptKey)
 	return nil
 }
 

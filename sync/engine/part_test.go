@@ -294,7 +294,7 @@ func TestInstanceIsTakenBySomebody(t *testing.T) {
 	eventually(t, "an owner of each", 30*time.Second, func() bool { return load(f.owners())["a"] == 10 })
 	announced, looks := 0.0, 0
 	eventually(t, "many looks later", 30*time.Second, func() bool {
-		at, err := f.rdb.ZScore(t.Context(), "oktasync:replicas", "a").Result()
+		at, err := f.rdb.ZScore(t.Context(), "oktasync:replicas:{oktasync:instances}", "a").Result()
 		if err != nil {
 			t.Fatal(err)
 		}
