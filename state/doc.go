@@ -24,7 +24,7 @@
 //	changes              stream: transitions of records (id, b before, a after, t as of, s source, c cause)
 //	cursors              hash: inbox → last entry taken in; log → place in the System Log
 //	facts                hash: everyone, the group's id; run, the one that is running; full, whole;
-//	                     fence, epoch, server, repair (lease.lua); paused; problem; dead, a count;
+//	                     fence, epoch, server, repair, format (lease.lua); paused; problem; dead, a count;
 //	                     settling, scheduled, drift; hook, how the event hook does; limits, the rate limits as the owner last saw them
 //	runs, runlist        hash: id → description, JSON; list of ids, newest first
 //	pending:<family>     hash: scope that the running run has yet to read → its cursor

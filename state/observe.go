@@ -73,7 +73,7 @@ func failed(ctx context.Context, err error) bool {
 		return false
 	}
 	// ERR is an answer too: to a command that this server does not know or allow.
-	for _, answer := range []string{"ERR ", "NOPERM", "NOSCRIPT", "FENCED", "GONE", "CHANGED"} {
+	for _, answer := range []string{"ERR ", "NOPERM", "NOSCRIPT", "FENCED", "GONE", "CHANGED", "NEWER"} {
 		if strings.HasPrefix(err.Error(), answer) {
 			return false
 		}

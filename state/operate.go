@@ -214,7 +214,7 @@ func (o *Org) Overdue(ctx context.Context, scope string, ms int64, verify string
 	for cursor := "0"; ; {
 		reply, err := overdueScript.Run(ctx, o.rdb, []string{o.prefix}, scope, ms, cursor, verify).Slice()
 		if err != nil {
-			return 0, 0, nil, err
+			return 0, 0, nil, refusal(err)
 		}
 		more, _ := reply[1].(int64)
 		seen, _ := reply[2].(int64)
@@ -238,7 +238,7 @@ func (o *Org) Look(ctx context.Context, ids []string) ([]Part, error) {
 	}
 	reply, err := lookScript.Run(ctx, o.rdb, []string{o.prefix}, args...).StringSlice()
 	if err != nil {
-		return nil, err
+		return nil, refusal(err)
 	}
 	parts := make([]Part, len(reply))
 	for i, text := range reply {

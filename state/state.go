@@ -34,8 +34,15 @@ var (
 	releaseScript = script("release.lua")
 )
 
+// format is how records are kept. A build that keeps them so that older ones would
+// misread them has the next: older ones then refuse the instances that it has worked
+// for. An instance without a format is of builds until November 2026.
+const format = 1
+
+// script returns a script that knows the format.
 func script(names ...string) *redis.Script {
 	var text strings.Builder
+	fmt.Fprintf(&text, "local format = %d\n", format)
 	for _, name := range names {
 		b, err := scripts.ReadFile("scripts/" + name)
 		if err != nil {
@@ -67,6 +74,10 @@ var ErrFenced = errors.New("another process works for the instance")
 // ErrChanged says that the settings of the instance are not those that were named:
 // nothing was written.
 var ErrChanged = errors.New("the instance has other settings")
+
+// ErrNewer says that a newer version keeps the instance in a format that this one
+// does not know: nothing was written.
+var ErrNewer = errors.New("a newer version of oktasync keeps the instance in a format that this one does not know: run that version again, or delete the instance and send its instance event")
 
 // ErrNotFound says that what was asked for is not stored.
 var ErrNotFound = errors.New("not found")
@@ -354,6 +365,8 @@ func refusal(err error) error {
 		return ErrNotFound
 	case strings.HasPrefix(err.Error(), "CHANGED"):
 		return ErrChanged
+	case strings.HasPrefix(err.Error(), "NEWER"):
+		return ErrNewer
 	case strings.HasPrefix(err.Error(), "ERR "):
 		return fmt.Errorf("%w: %w", ErrRefused, err)
 	}
@@ -734,7 +747,7 @@ type Seen struct {
 func (o *Org) Graph(ctx context.Context, scope, cursor string, count int) ([]Seen, string, error) {
 	reply, err := graphScript.Run(ctx, o.rdb, []string{o.prefix}, scope, cursor, count).StringSlice()
 	if err != nil {
-		return nil, "", err
+		return nil, "", refusal(err)
 	}
 	seen := make([]Seen, 0, len(reply)/3)
 	for i := 1; i+2 < len(reply); i += 3 {

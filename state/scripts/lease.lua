@@ -4,7 +4,8 @@
 -- ARGV: 1 token, 2 ms that it lasts, 3 id of the running server, 4 a new epoch,
 --       5 take or keep
 -- Returns: holder, epoch. The lease is ours if the holder is our token. The
--- token is the fence too: what carries another is refused from now on.
+-- token is the fence too: what carries another is refused from now on. NEWER if
+-- the instance is kept in a newer format than ours.
 
 local prefix = KEYS[1]
 local holder = redis.call('GET', prefix .. 'lease')
@@ -12,6 +13,11 @@ if holder and holder ~= ARGV[1] then return {holder, ''} end
 -- Of an instance that was deleted, or lost, nothing is to come back.
 if ARGV[5] == 'take' and redis.call('EXISTS', prefix .. 'instance') == 0 then return {'', ''} end
 if ARGV[5] == 'keep' and redis.call('HGET', prefix .. 'facts', 'fence') ~= ARGV[1] then return {'', ''} end
+if ARGV[5] == 'take' then
+  local kept = tonumber(redis.call('HGET', prefix .. 'facts', 'format') or 0)
+  if kept > format then return redis.error_reply('NEWER the instance is kept in another format') end
+  if kept < format then redis.call('HSET', prefix .. 'facts', 'format', format) end
+end
 redis.call('SET', prefix .. 'lease', ARGV[1], 'PX', ARGV[2])
 local facts = redis.call('HMGET', prefix .. 'facts', 'fence', 'epoch', 'server')
 if facts[1] ~= ARGV[1] then redis.call('HSET', prefix .. 'facts', 'fence', ARGV[1]) end

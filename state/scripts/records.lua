@@ -4,6 +4,9 @@
 -- KEYS: 1 the prefix of the instance's keys (state/doc.go lists them)
 
 local prefix = KEYS[1]
+if tonumber(redis.call('HGET', prefix .. 'facts', 'format') or 0) > format then
+  return redis.error_reply('NEWER the instance is kept in another format')
+end
 
 -- Entities have their content in a hash of its own: what asks only whether an
 -- end is present must not pay for its profile.
