@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/oktasync/oktasync/state"
+	"github.com/oktasync/oktasync/state/statetest"
 )
 
 // The embedded server takes in a page as large as Okta's, and what hangs on a user
@@ -44,5 +45,27 @@ func TestEmbeddedMergesALargePage(t *testing.T) {
 	}
 	if m := merge(state.Batch{Observations: []state.Observation{{ID: "user/u0", Version: 7}}}); m.Transitions != 2 {
 		t.Errorf("the end of a user with one membership: %d transitions, want 2", m.Transitions)
+	}
+}
+
+// A forced read that shows a large scope empty is counted by the brake as one that
+// shows a small one is: after it the next deletion is looked at.
+func TestForcedEndOfALargeScopeIsCounted(t *testing.T) {
+	for members, want := range map[int]string{4: "7 4", 40: "7 40"} {
+		org := statetest.Open(t).Org(statetest.Instance())
+		b := state.Batch{Observations: []state.Observation{{ID: "group/g", Version: 2, Present: true}}, Chunk: 5}
+		for i := range members {
+			b.Observations = append(b.Observations, state.Observation{ID: fmt.Sprint("member/g/u", i), Version: 2, Present: true})
+		}
+		if _, err := org.Merge(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := org.Merge(t.Context(), state.Batch{Observations: []state.Observation{{ID: "group/g", Version: 4, Present: true, Empty: []string{"members/g"}}},
+			Chunk: 5, Holder: "run", Brake: &state.Brake{Ratio: 0.2, Day: 7, Forced: true}}); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := org.Cell(t.Context(), "brake", "member"); err != nil || got != want {
+			t.Errorf("%d members: the brake has %q, want %q; %v", members, got, want, err)
+		}
 	}
 }

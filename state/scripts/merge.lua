@@ -477,7 +477,12 @@ end
 local function empty(scope, ms, told)
   if ms <= mark(scope) then return end
   if not control.verify and whole('HLEN', scope) > control.chunk then
-    if told or control.forced or not control.ratio then walk(scope, 2 * ms) else ask(scope, 2 * ms + 1) end
+    if told or control.forced or not control.ratio then
+      if not told then pass(kindOf(scope), whole('HLEN', scope)) end -- so many, at most
+      walk(scope, 2 * ms)
+    else
+      ask(scope, 2 * ms + 1)
+    end
     return
   end
   local fields = whole('HGETALL', scope)
