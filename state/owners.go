@@ -15,8 +15,7 @@ type pinned struct {
 	addr   string // of a node of a Redis Cluster; "" elsewhere
 	client *redis.Client
 
-	owners   int  // that use it
-	replaced bool // another server has its place: it is closed with its last owner
+	owners int // that use it: it is closed with the last
 }
 
 // owners are the servers that owners work with.
@@ -46,14 +45,9 @@ func (s *Store) pin(ctx context.Context, key string) (*pinned, error) {
 	s.owners.Lock()
 	defer s.owners.Unlock()
 	for p := range s.owners.open {
-		switch {
-		case p.addr != addr:
-		case p.id == id:
+		if p.addr == addr && p.id == id {
 			p.owners++
 			return p, nil
-		default:
-			p.replaced = true
-			s.owners.end(p)
 		}
 	}
 	p := &pinned{id: id, addr: addr, owners: 1}
@@ -75,15 +69,9 @@ func (s *Store) release(p *pinned) {
 	}
 	s.owners.Lock()
 	defer s.owners.Unlock()
-	p.owners--
-	s.owners.end(p)
-}
-
-// end closes what was replaced, once nobody works with it.
-func (o *owners) end(p *pinned) {
-	if p.replaced && p.owners == 0 {
+	if p.owners--; p.owners == 0 {
 		_ = p.client.Close()
-		delete(o.open, p)
+		delete(s.owners.open, p)
 	}
 }
 
