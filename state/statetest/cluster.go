@@ -215,12 +215,12 @@ func (c *Cluster) Whole() error {
 			if n.Tells("role") == "slave" && n.Tells("master_link_status") != "up" {
 				return false
 			}
-			found, err := n.ClusterSlots(ctx).Result()
-			if err != nil || len(found) < 3 {
+			shards, err := n.ClusterShards(ctx).Result()
+			if err != nil || len(shards) != 3 {
 				return false
 			}
-			for _, r := range found {
-				if len(r.Nodes) != 2 {
+			for _, s := range shards {
+				if len(s.Nodes) != 2 || len(s.Slots) == 0 {
 					return false
 				}
 			}
