@@ -225,7 +225,7 @@ type client struct {
 }
 
 // client returns the client of an instance. It outlives the org at work: what
-// it knows of the limits and of Okta's clock stays good after a takeover.
+// it knows of the limits and of Okta's clock stays good when that starts anew.
 func (e *Engine) client(id string, settings []byte, in Instance) (*okta.Client, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -247,6 +247,16 @@ func (e *Engine) client(id string, settings []byte, in Instance) (*okta.Client, 
 	}
 	e.clients[id] = &client{string(settings), made}
 	return made, nil
+}
+
+// forgetClient drops the client of an instance that is at work elsewhere.
+func (e *Engine) forgetClient(id string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if c := e.clients[id]; c != nil {
+		c.Close()
+		delete(e.clients, id)
+	}
 }
 
 // setProblem keeps what keeps the instance from working, for its status; "" for nothing.

@@ -28,8 +28,8 @@ func processName() string {
 }
 
 // seldom is how often a loop looks for work without being told of any, and an
-// instance is looked at that is at work elsewhere.
-const seldom = 15 * time.Second
+// instance is looked at that is at work elsewhere; a test lengthens it.
+var seldom = 15 * time.Second
 
 // Run works until ctx ends, then hands its instances over and returns nil once
 // nothing is under way.
@@ -44,7 +44,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	for {
 		err := e.employ(ctx, &group)
 		if err != nil && !failing && ctx.Err() == nil {
-			e.cfg.Log.Error("instances cannot be looked after until Redis answers", "err", err)
+			e.cfg.Log.Error("instances cannot be looked after until this is mended", "err", err)
 		}
 		failing = err != nil
 		select {
@@ -79,25 +79,27 @@ func (e *Engine) employ(ctx context.Context, group *sync.WaitGroup) error {
 	e.noted = map[string]bool{}
 	before := e.known
 	e.mu.Unlock()
-	err := e.employNoted(ctx, group, before, noted)
+	failed, err := e.employNoted(ctx, group, before, noted)
 	if err != nil {
 		e.mu.Lock()
 		maps.Copy(e.noted, noted) // for the next look
 		e.mu.Unlock()
 	}
-	return err
+	return errors.Join(failed, err)
 }
 
-func (e *Engine) employNoted(ctx context.Context, group *sync.WaitGroup, before map[string][]byte, noted map[string]bool) error {
+// employNoted returns why the look failed, or why it did of the first instance of which
+// it did: those are looked at again the next time, the others are not.
+func (e *Engine) employNoted(ctx context.Context, group *sync.WaitGroup, before map[string][]byte, noted map[string]bool) (failed, err error) {
 	if err := e.restoreWiped(ctx); err != nil {
-		return err
+		return nil, err
 	}
 	ids, err := e.store.Instances(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := e.share(ctx, ids, noted); err != nil {
-		return err
+		return nil, err
 	}
 	known := map[string][]byte{}
 	var looked []string
@@ -108,7 +110,6 @@ func (e *Engine) employNoted(ctx context.Context, group *sync.WaitGroup, before 
 			known[id] = before[id]
 		}
 	}
-	var failed error // of the first: it holds up none of the others
 	for _, now := range e.store.Standings(ctx, looked) {
 		id, err := now.ID, now.Err
 		switch {
@@ -131,7 +132,7 @@ func (e *Engine) employNoted(ctx context.Context, group *sync.WaitGroup, before 
 		}
 	}
 	if mark, err := e.store.Mark(ctx); err != nil || mark != e.mark {
-		return errors.Join(failed, err) // Redis was wiped meanwhile: what was read of it is no sign of a deletion
+		return failed, err // Redis was wiped meanwhile: what was read of it is no sign of a deletion
 	}
 	e.mu.Lock()
 	for id := range e.known {
@@ -172,7 +173,7 @@ func (e *Engine) employNoted(ctx context.Context, group *sync.WaitGroup, before 
 		}
 	}
 	e.handOn()
-	return failed
+	return failed, nil
 }
 
 // employOne becomes the owner of an instance that has none, or wakes the one here.
@@ -198,6 +199,7 @@ func (e *Engine) employOne(ctx context.Context, group *sync.WaitGroup, now state
 	case old != nil && !old.handed: // it only starts anew
 	case now.Leased > 0:
 		e.part.busy(now.ID, min(now.Leased, seldom))
+		e.forgetClient(now.ID)
 		return nil
 	case !e.part.mayTake(now.ID):
 		return nil

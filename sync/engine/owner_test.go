@@ -53,6 +53,14 @@ func startReplica(t *testing.T, url, name string) *replica {
 // startReplicaWith starts one whose configuration is changed.
 func startReplicaWith(t *testing.T, url string, change func(*Config), name string) *replica {
 	t.Helper()
+	r := newReplica(t, url, change, name)
+	r.start()
+	return r
+}
+
+// newReplica returns one that is yet to be started.
+func newReplica(t *testing.T, url string, change func(*Config), name string) *replica {
+	t.Helper()
 	cfg := Config{
 		RedisURL: url, SecretKey: make([]byte, 32), AllowInsecure: true, DeleteRatio: 0.2, Lease: shortLease, LogInterval: time.Second,
 		ReadMargin: 10 * time.Millisecond, ListAllowance: 50 * time.Millisecond, Log: slog.New(slog.DiscardHandler),
@@ -65,15 +73,18 @@ func startReplicaWith(t *testing.T, url string, change func(*Config), name strin
 	e.name = name
 	r := &replica{t: t, e: e, cut: &cut{}, done: make(chan struct{})}
 	e.store.AddHook(r.cut.faults())
+	return r
+}
+
+func (r *replica) start() {
 	ctx, stop := context.WithCancel(context.Background())
 	r.stop = stop
 	go func() {
 		defer close(r.done)
-		if err := e.Run(ctx); err != nil {
-			t.Error(err)
+		if err := r.e.Run(ctx); err != nil {
+			r.t.Error(err)
 		}
 	}()
-	return r
 }
 
 // halt stops it in good order.

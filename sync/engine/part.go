@@ -11,9 +11,11 @@ const (
 	// instances move between them, so that one that comes and goes moves none.
 	settled = 5
 	// forbearance is for how many looks an instance without an owner waits for the
-	// replica whose part it is, before any takes it. It stays there for a while.
+	// replica whose part it is, before any takes it. It stays there for a while, which
+	// doubles each time that the replica does not take it, up to an hour or so.
 	forbearance = 10
 	stay        = time.Minute
+	longestStay = 6 // doublings
 	// living is for how many looks a replica is taken to live that announces itself no
 	// more: it must be less than what is left of the leases of one that died.
 	living = 5
@@ -36,12 +38,13 @@ type part struct {
 	began     time.Time // this look
 	taken     int       // at this look
 
-	lookAt map[string]time.Time // when an instance is to be looked at
-	free   map[string]time.Time // since when it has been seen without an owner
+	lookAt   map[string]time.Time // when an instance is to be looked at
+	free     map[string]time.Time // since when it has been seen without an owner
+	declined map[string]int       // how often this process took it, as its replica, among these, did not
 }
 
 func newPart(every time.Duration) *part {
-	return &part{every: every, lookAt: map[string]time.Time{}, free: map[string]time.Time{}}
+	return &part{every: every, lookAt: map[string]time.Time{}, free: map[string]time.Time{}, declined: map[string]int{}}
 }
 
 // share announces this process and works out which instances are its part.
@@ -76,6 +79,7 @@ func (p *part) update(self string, instances, replicas []string, noted map[strin
 	}
 	if !same {
 		p.since = time.Now()
+		clear(p.declined)
 	}
 	before := p.of
 	p.self, p.instances, p.replicas = self, instances, replicas
@@ -125,13 +129,16 @@ func (p *part) took(id string) time.Time {
 	if p.of[id] == p.self {
 		return time.Time{}
 	}
-	return time.Now().Add(stay)
+	doublings := min(p.declined[id], longestStay)
+	p.declined[id]++
+	return time.Now().Add(stay << doublings)
 }
 
 // forget drops what is known of an instance that was deleted.
 func (p *part) forget(id string) {
 	delete(p.lookAt, id)
 	delete(p.free, id)
+	delete(p.declined, id)
 }
 
 // handOn hands what is more than this process's part to those whose part it is.

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -138,9 +139,7 @@ func (f *sharers) feed(ctx context.Context) {
 	for ; ctx.Err() == nil; <-tick.C {
 		id := f.instances[rand.IntN(len(f.instances))]
 		f.sent++
-		body := fmt.Sprintf(`{"eventId":"x","data":{"events":[{"uuid":"event%d","published":%q,"eventType":"group.user_membership.add","outcome":{"result":"SUCCESS"},
-			"target":[{"id":"00u%017d","type":"User"},{"id":%q,"type":"UserGroup"}]}]}}`, f.sent, time.Now().UTC().Format(time.RFC3339Nano), f.sent, fedGroup)
-		d, err := okta.ParseDelivery([]byte(body))
+		d, err := okta.ParseDelivery(membershipAdded(f.sent))
 		if err != nil {
 			f.t.Error(err)
 			return
@@ -170,6 +169,12 @@ func (f *sharers) total() (n int) {
 }
 
 const fedGroup = "00g00000000000000fed"
+
+// membershipAdded is a delivery of one event: the nth user is a member of fedGroup now.
+func membershipAdded(n int) []byte {
+	return fmt.Appendf(nil, `{"eventId":"x","data":{"events":[{"uuid":"event%d","published":%q,"eventType":"group.user_membership.add","outcome":{"result":"SUCCESS"},
+		"target":[{"id":"00u%017d","type":"User"},{"id":%q,"type":"UserGroup"}]}]}}`, n, time.Now().UTC().Format(time.RFC3339Nano), n, fedGroup)
+}
 
 // applied waits until all that was acknowledged has taken effect.
 func (f *sharers) applied() {
@@ -258,6 +263,11 @@ func TestReplicasShareTheInstances(t *testing.T) {
 		if s := r.e.Share(); s.Replicas != 3 || s.Owned != n/3 {
 			t.Errorf("%s tells %+v", name, s)
 		}
+		eventually(t, name+" keeps no clients of what is at work elsewhere", 30*time.Second, func() bool {
+			r.e.mu.Lock()
+			defer r.e.mu.Unlock()
+			return len(r.e.clients) == n/3
+		})
 	}
 }
 
@@ -306,6 +316,67 @@ func TestInstanceIsTakenBySomebody(t *testing.T) {
 	})
 	if s := f.live()["a"].e.Share(); s.Handed != 0 || s.Owned != 10 || s.Replicas != 2 {
 		t.Errorf("it does not keep what the other does not take: %+v", s)
+	}
+}
+
+// What another replica announces itself for and never takes, as one of an older
+// version, is without an owner less and less often.
+func TestDeclinedInstanceStaysLongerEachTime(t *testing.T) {
+	p := newPart(time.Second)
+	p.update("a", []string{"acme"}, []string{"idler"}, map[string]bool{})
+	stays := func() time.Duration { return time.Until(p.took("acme")).Round(time.Minute) }
+	for _, want := range []time.Duration{1, 2, 4, 8, 16, 32, 64, 64} {
+		if got := stays(); got != want*time.Minute {
+			t.Errorf("it stays for %v, want %d min", got, want)
+		}
+	}
+	p.update("a", []string{"acme"}, []string{"another"}, map[string]bool{})
+	if got := stays(); got != time.Minute {
+		t.Errorf("declined for the first time by another, it stays for %v", got)
+	}
+	p.update("a", []string{"acme"}, []string{"a"}, map[string]bool{})
+	if got := p.took("acme"); !got.IsZero() {
+		t.Errorf("its own part stays until %v", got)
+	}
+}
+
+// An instance that cannot be looked at has only itself looked at again.
+func TestOneThatFailsHasNotAllLookedAt(t *testing.T) {
+	server, err := statetest.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Stop()
+	sim := startSim(t, oktasim.Config{Seed: 94, Users: 2, Groups: 1, Apps: 1})
+	w := watcher(t, server.URL)
+	for _, id := range []string{"good", "bad"} {
+		register(t, w, sim, id)
+	}
+	rdb := rawRedis(t, server.URL)
+	if err := errors.Join(rdb.Del(t.Context(), "oktasync:{bad}:facts").Err(), rdb.Set(t.Context(), "oktasync:{bad}:facts", "no hash", 0).Err()); err != nil {
+		t.Fatal(err)
+	}
+	r := newReplica(t, server.URL, func(*Config) {}, "a")
+	ctx, stop := context.WithCancel(t.Context())
+	var group sync.WaitGroup
+	defer func() {
+		stop()
+		group.Wait()
+		if err := r.e.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	r.e.note("")
+	if err := r.e.employ(ctx, &group); err == nil {
+		t.Error("the state of an instance cannot be read, and nobody is told")
+	}
+	if r.e.org("good") == nil {
+		t.Error("it holds up another")
+	}
+	r.e.mu.Lock()
+	defer r.e.mu.Unlock()
+	if r.e.noted[""] {
+		t.Error("all are looked at again")
 	}
 }
 
