@@ -18,13 +18,13 @@ const (
 	appsPage    = 200
 )
 
-// Bytes that a record takes in Redis, all indexes included. Of memberships and
-// assignments it is the bound that the service keeps to; of objects, and of the
-// factors of a user, what simulated orgs took: many custom attributes need more.
+// Bytes that a record takes in Redis, all indexes included, of simulated orgs as
+// oktasync bench reconcile measures them: many custom attributes need more.
 const (
-	edgeBytes   = 250
-	objectBytes = 2500
-	factorBytes = 1500
+	memberBytes     = 110
+	assignmentBytes = 200
+	objectBytes     = 2500
+	factorBytes     = 1500 // those of a user
 	// changeBytes is what a change takes that is kept for readers, as measured at
 	// as many as are kept.
 	changeBytes = 600
@@ -162,10 +162,11 @@ func (f *readCost) calculate(buckets []okta.RateLimit, p pace) {
 	calls["users/*/factors"] = f.WithFactors
 	f.FactorCalls = f.Calls + f.WithFactors
 	f.FactorSeconds = max(seconds(buckets, calls), p.seconds(f.FactorCalls))
-	edges, objects, factors := int64(f.Memberships+f.AppUsers+f.AppGroups), int64(f.Users+f.Groups+f.Applications), int64(f.WithFactors)
-	records := emptyBytes + edgeBytes*edges + objectBytes*objects + factorBytes*factors
+	members, assignments := int64(f.Memberships), int64(f.AppUsers+f.AppGroups)
+	objects, factors := int64(f.Users+f.Groups+f.Applications), int64(f.WithFactors)
+	records := emptyBytes + memberBytes*members + assignmentBytes*assignments + objectBytes*objects + factorBytes*factors
 	// The first full read makes a change of each.
-	f.RedisBytes = records + changeBytes*min(edges+objects+factors, state.KeepChanges)
+	f.RedisBytes = records + changeBytes*min(members+assignments+objects+factors, state.KeepChanges)
 	f.RedisBytesAtMost = records + changeBytes*state.KeepChanges
 }
 
