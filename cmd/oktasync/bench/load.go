@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 )
 
@@ -155,9 +155,6 @@ func (ld load) run(ctx context.Context, due func(n int) (time.Time, bool)) (all 
 
 // ownCPU is what this process has used, which is what sends.
 func ownCPU() (time.Duration, error) {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		return 0, err
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano()), nil
+	u, err := readUsage(os.Getpid())
+	return u.cpu, err
 }
