@@ -571,22 +571,23 @@ func (o *org) onlySilent(id string, now state.Part, h held) bool {
 	return reflect.DeepEqual(strip(now), strip(then))
 }
 
-// noteWhole keeps that the graph has become whole.
-func (o *org) noteWhole() error {
+// noteWhole keeps that the graph has become whole. It tells whether that is awaited:
+// everything was read, and what the log told meanwhile is yet to be.
+func (o *org) noteWhole() (awaited bool, err error) {
 	if o.noted {
-		return nil
+		return false, nil
 	}
 	is, full, err := whole(o.ctx, o.st)
 	if err != nil || !is {
-		return err
+		return full != 0, err
 	}
 	noted, err := o.st.Fact(o.ctx, "whole")
 	if err != nil || noted != "" {
 		o.noted = err == nil
-		return err
+		return false, err
 	}
 	o.log.Info("the graph is whole", "with", full)
 	err = o.setFact("whole", strconv.FormatInt(full, 10))
 	o.noted = err == nil
-	return err
+	return false, err
 }

@@ -639,5 +639,6 @@ func (o *org) endRun(ctx context.Context, run Run, facts ...state.Cell) error {
 		o.noteEnded(run)
 	}
 	o.fallBehind() // the log is read past its end
+	o.wake()       // the graph may be whole
 	return err
 }

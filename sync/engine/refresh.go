@@ -25,11 +25,12 @@ func (o *org) refreshRound() error {
 	if _, err := o.startDue(o.ctx); err != nil {
 		return err
 	}
-	if err := o.noteWhole(); err != nil {
+	awaited, err := o.noteWhole()
+	if err != nil {
 		return err
 	}
 	wait := seldom
-	if !o.noted {
+	if awaited {
 		wait = look
 	}
 	next, any, err := o.st.NextDue(o.ctx)
