@@ -29,6 +29,7 @@ const (
 // part is what a process knows of which instances are its own part.
 type part struct {
 	every     time.Duration // between two looks
+	stay      time.Duration // stay; a test shortens it
 	instances []string
 	replicas  []string
 	since     time.Time         // when the replicas became these
@@ -44,7 +45,7 @@ type part struct {
 }
 
 func newPart(every time.Duration) *part {
-	return &part{every: every, lookAt: map[string]time.Time{}, free: map[string]time.Time{}, declined: map[string]int{}}
+	return &part{every: every, stay: stay, lookAt: map[string]time.Time{}, free: map[string]time.Time{}, declined: map[string]int{}}
 }
 
 // share announces this process and works out which instances are its part.
@@ -131,7 +132,7 @@ func (p *part) took(id string) time.Time {
 	}
 	doublings := min(p.declined[id], longestStay)
 	p.declined[id]++
-	return time.Now().Add(stay << doublings)
+	return time.Now().Add(p.stay << doublings)
 }
 
 // forget drops what is known of an instance that was deleted.
