@@ -73,11 +73,6 @@ func (o *Org) AgeOut(ctx context.Context, now time.Time) error {
 	return o.rdb.XTrimMinIDApprox(ctx, o.key("dead"), strconv.FormatInt(now.Add(-keepLetters).UnixMilli(), 10), 0).Err()
 }
 
-// Coverage returns the counters of accept.lua by name.
-func (o *Org) Coverage(ctx context.Context) (map[string]int64, error) {
-	return o.numbers(ctx, "coverage")
-}
-
 // Counts returns how many records of each kind are present.
 func (o *Org) Counts(ctx context.Context) (map[string]int64, error) {
 	return o.numbers(ctx, "counts")

@@ -20,7 +20,7 @@ type Overview struct {
 	Facts       map[string]string
 	Sinks       map[string]string // as Org.Sinks
 	Log         string            // place in the System Log
-	OldestInbox int64             // as Org.OldestInbox; 0: the inbox is empty
+	OldestInbox int64             // when the oldest event not yet taken in was accepted, ms on the clock of Redis; 0: the inbox is empty
 	Unanswered  int64             // as Org.Unanswered; 0: nothing is asked for
 	Owner       string            // as Org.Owner
 	Holding     []string

@@ -889,17 +889,6 @@ func (o *Org) Sizes(ctx context.Context) (Sizes, error) {
 	return Sizes{inbox.Val(), refresh.Val(), dead.Val(), changes.Val()}, err
 }
 
-// OldestInbox returns when the oldest event not yet taken in was accepted, in ms on
-// the clock of Redis; false if there is none.
-func (o *Org) OldestInbox(ctx context.Context) (int64, bool, error) {
-	oldest, err := o.rdb.XRangeN(ctx, o.key("inbox"), "-", "+", 1).Result()
-	if err != nil || len(oldest) == 0 {
-		return 0, false, err
-	}
-	ms, err := entryMillis(oldest[0].ID)
-	return ms, err == nil, err
-}
-
 // StartRun starts a run with the scopes to read, by family, unless one is
 // running. It returns the id of the run that is running now.
 func (o *Org) StartRun(ctx context.Context, id string, description []byte, scopes []Cell) (string, error) {

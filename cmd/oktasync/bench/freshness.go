@@ -51,15 +51,11 @@ func (cmd freshnessCmd) Run(ctx context.Context, s Streams) error {
 	if free := o.base*(len(o.groups)-1) - o.members; free < needed {
 		return fmt.Errorf("of %d users %d can join a group that they are not in, and %d are to: give more --users, or less --length or --rates", cmd.Users, free, needed)
 	}
-	st, err := l.startStand(ctx, setting{shape: heavy, users: cmd.Users, limits: "none", sinks: "none"})
+	st, _, err := l.startRead(ctx, setting{shape: heavy, users: cmd.Users, limits: "none", sinks: "none"})
 	if err != nil {
 		return err
 	}
 	defer st.stop()
-	l.note("%d users are read", cmd.Users)
-	if _, err := st.reconcile(ctx, "full", func(run) {}); err != nil {
-		return err
-	}
 	w, err := st.watch(ctx)
 	if err != nil {
 		return err

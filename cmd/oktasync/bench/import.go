@@ -52,16 +52,11 @@ func (cmd importCmd) Run(ctx context.Context, s Streams) error {
 		return err
 	}
 	defer l.close()
-	st, err := l.startStand(ctx, setting{shape: heavy, users: cmd.Users, latency: cmd.Latency, limits: cmd.Limits, factors: cmd.Factors, sinks: "none"})
+	st, first, err := l.startRead(ctx, setting{shape: heavy, users: cmd.Users, latency: cmd.Latency, limits: cmd.Limits, factors: cmd.Factors, sinks: "none"})
 	if err != nil {
 		return err
 	}
 	defer st.stop()
-	l.note("%s: %d users are read", time.Now().UTC().Format(time.TimeOnly), cmd.Users)
-	first, err := st.reconcile(ctx, "full", func(run) {})
-	if err != nil {
-		return err
-	}
 	if err := st.complete(ctx, first); err != nil {
 		return err
 	}

@@ -39,15 +39,11 @@ func (cmd ingestCmd) Run(ctx context.Context, s Streams) error {
 		return err
 	}
 	defer l.close()
-	st, err := l.startStand(ctx, setting{shape: heavy, users: cmd.Users, latency: cmd.Latency, limits: "none", sinks: "none"})
+	st, _, err := l.startRead(ctx, setting{shape: heavy, users: cmd.Users, latency: cmd.Latency, limits: "none", sinks: "none"})
 	if err != nil {
 		return err
 	}
 	defer st.stop()
-	l.note("%d users are read", cmd.Users)
-	if _, err := st.reconcile(ctx, "full", func(run) {}); err != nil {
-		return err
-	}
 	fmt.Fprint(s.Out, machine(ctx, st.redis))
 	if err := cmd.compare(ctx, s, l, st); err != nil {
 		return err

@@ -112,15 +112,7 @@ func (o *org) appendGroup(b []byte, base string, g, members int) []byte {
 	}
 	b = append(b, `,"_links":{"logo":[{"name":"medium","href":"https://static.example.com/assets/img/logos/groups/okta-medium.png","type":"image/png"},{"name":"large","href":"https://static.example.com/assets/img/logos/groups/okta-large.png","type":"image/png"}]`...)
 	for _, name := range []string{"users", "apps"} {
-		b = append(b, `,"`...)
-		b = append(b, name...)
-		b = append(b, `":{"href":"`...)
-		b = append(b, base...)
-		b = append(b, "/api/v1/groups/"...)
-		b = appendID(b, groupPrefix, g)
-		b = append(b, '/')
-		b = append(b, name...)
-		b = append(b, `"}`...)
+		b = appendLink(b, base+"/api/v1/groups/", groupPrefix, g, name)
 	}
 	b = append(b, '}')
 	if members >= 0 {
@@ -159,15 +151,7 @@ func (o *org) appendApp(b []byte, base string, a, user int) []byte {
 	b = appendID(b, appPrefix, a)
 	b = append(b, `","type":"text/html"}]`...)
 	for _, name := range []string{"users", "groups"} {
-		b = append(b, `,"`...)
-		b = append(b, name...)
-		b = append(b, `":{"href":"`...)
-		b = append(b, base...)
-		b = append(b, "/api/v1/apps/"...)
-		b = appendID(b, appPrefix, a)
-		b = append(b, '/')
-		b = append(b, name...)
-		b = append(b, `"}`...)
+		b = appendLink(b, base+"/api/v1/apps/", appPrefix, a, name)
 	}
 	b = append(b, '}')
 	if user >= 0 {
@@ -312,4 +296,16 @@ func delivery(base string, from, to int, at int64) []byte {
 	b = append(b, `]},"eventTime":`...)
 	b = appendTime(b, at)
 	return append(b, `,"contentType":"application/json"}`...)
+}
+
+// appendLink appends the link of an object to one of its lists.
+func appendLink(b []byte, path, prefix string, n int, list string) []byte {
+	b = append(b, `,"`...)
+	b = append(b, list...)
+	b = append(b, `":{"href":"`...)
+	b = append(b, path...)
+	b = appendID(b, prefix, n)
+	b = append(b, '/')
+	b = append(b, list...)
+	return append(b, `"}`...)
 }

@@ -77,6 +77,19 @@ func (l *lab) startStand(ctx context.Context, s setting) (*stand, error) {
 	return st, nil
 }
 
+// startRead is startStand, and a first full reconcile.
+func (l *lab) startRead(ctx context.Context, s setting) (st *stand, r reading, err error) {
+	if st, err = l.startStand(ctx, s); err != nil {
+		return nil, reading{}, err
+	}
+	l.note("%d users are read", s.users)
+	if r, err = st.reconcile(ctx, "full", func(run) {}); err != nil {
+		st.stop()
+		return nil, reading{}, err
+	}
+	return st, r, nil
+}
+
 func (st *stand) stop() {
 	if st.service != nil {
 		st.service.stop()
