@@ -269,15 +269,11 @@ func unavailable(err error) error {
 	return fmt.Errorf("%w: %w", ErrUnavailable, err)
 }
 
-// Accept stores a delivery in one atomic step. Once it returns nil the events
-// survive a crash of the process. Before Redis is full it refuses with ErrFull,
-// so that what was accepted can still be worked on.
-func (e *Engine) Accept(ctx context.Context, instance string, d okta.Delivery) error {
-	return e.AcceptBy(ctx, &Hook{Instance: instance}, d)
-}
-
-// AcceptBy is Accept for a sender who showed a secret of the hook. ErrChanged says
-// that the instance has other settings by now, perhaps without that secret.
+// AcceptBy stores a delivery in one atomic step, for a sender who showed a secret of
+// the hook. Once it returns nil the events survive a crash of the process. Before
+// Redis is full it refuses with ErrFull, so that what was accepted can still be
+// worked on. ErrChanged says that the instance has other settings by now, perhaps
+// without that secret.
 func (e *Engine) AcceptBy(ctx context.Context, h *Hook, d okta.Delivery) error {
 	events, dead, err := stored(d.Events, d.Bad, d.Time, traceparent(ctx))
 	if err != nil || len(events)+len(dead) == 0 && h.settings == nil {

@@ -315,3 +315,8 @@ func hookLooks(sim *oktasim.Org) (n int) {
 }
 
 func path(c oktasim.Call) string { return fmt.Sprint(c.Path, "?", c.RawQuery) }
+
+// Accept is AcceptBy without a look at the sender.
+func (e *Engine) Accept(ctx context.Context, instance string, d okta.Delivery) error {
+	return e.AcceptBy(ctx, &Hook{Instance: instance}, d)
+}
