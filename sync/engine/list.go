@@ -147,7 +147,7 @@ func (o *org) mergePage(ctx context.Context, l *listing, b batch) (state.Merged,
 	if l.scope.Confirmed() {
 		most = mergeObjects
 	}
-	var transitions, held int64
+	var transitions int64
 	for {
 		step := b
 		if len(b.observations) > most {
@@ -155,9 +155,9 @@ func (o *org) mergePage(ctx context.Context, l *listing, b batch) (state.Merged,
 		}
 		b.observations = b.observations[len(step.observations):]
 		merged, err := o.mergeStep(ctx, l, step)
-		transitions, held = transitions+merged.Transitions, held+merged.Held
+		transitions += merged.Transitions
 		if err != nil || len(b.observations) == 0 {
-			merged.Transitions, merged.Held = transitions, held
+			merged.Transitions = transitions
 			return merged, err
 		}
 	}
